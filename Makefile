@@ -1,0 +1,66 @@
+# Everything starts from python3 (3.11 or later), pip and make; the rest is installed into .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test lint format bench lock migration clean
+
+help:
+	@echo "make demo       a server, a provider and an app to connect, on this machine"
+	@echo "make test       linters, type checkers and every test"
+	@echo "make lint       linters and type checkers alone"
+	@echo "make format     put source files into the house's format"
+	@echo "make test-real  tests against real third-party servers"
+	@echo "make bench      measure speed and memory"
+	@echo "make lock       renew requirements.lock from pyproject.toml"
+	@echo "make migration  write the first migration anew, or with name=… the next one"
+
+venv: $(READY)
+
+# uv comes first, from the same lock, because it installs the rest in seconds. Its sync removes
+# what the lock does not name, so the package itself comes last.
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or later is needed; set PYTHON=…"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	awk '/^uv==/ {on = 1} on {print} on && !/\\$$/ {exit}' requirements.lock > $(VENV)/uv.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.lock
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	touch $@
+
+demo: $(READY)
+	$(BIN)/carrick demo
+
+test: lint
+	$(BIN)/pytest -n 2
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY)
+	$(BIN)/python -m bench
+
+lock: $(READY)
+	$(BIN)/uv pip compile --universal --generate-hashes --no-header --group dev \
+		pyproject.toml --output-file requirements.lock
+
+migration: $(READY)
+	$(BIN)/python tools/migration.py $(name)
+	$(BIN)/ruff format --quiet src/carrick/store/migrations/versions
+
+clean:
+	rm -rf $(VENV) .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+include tests/real/Makefile.inc

@@ -1,0 +1,24 @@
+"""Carrick runs your functions when a customer connects, reconnects or removes an account.
+
+What stands here is what function files import; everything else is reached by its module.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from carrick.sdk import ActionError, EventContext, ProviderError, Response, create_on_event
+
+if TYPE_CHECKING:
+    from carrick.client import Client
+
+__all__ = ["ActionError", "Client", "EventContext", "ProviderError", "Response", "create_on_event"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the client when it is asked for: runners must not pay for what functions never use."""
+    if name == "Client":
+        from carrick.client import Client
+
+        return Client
+    raise AttributeError(f"module 'carrick' has no attribute {name!r}")

@@ -1,0 +1,141 @@
+"""Settings: the only place that reads the environment, one table of everything that can be set.
+
+Values come from `CARRICK_*` variables, then from `carrick.toml` in the working directory, then
+from the defaults here. Variables ending in an environment's name (`CARRICK_SECRET_KEY_DEV`,
+`CARRICK_WEBHOOK_URL_DEV`) are collected into mappings with lower-case names.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from carrick.errors import SettingsInvalid
+
+_PREFIX = "CARRICK_"
+
+
+class Settings(BaseModel):
+    """Everything a person can set. Each field is `CARRICK_<NAME>` or a key of `carrick.toml`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data_dir: Path = Field(Path(".carrick"), description="Where the SQLite file and keys live.")
+    database_url: str | None = Field(
+        None, description="postgresql://… for many nodes; a SQLite file in data_dir without it."
+    )
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(3003, ge=0, le=65535, description="Port to listen on.")
+    public_url: str | None = Field(None, description="Address under which others reach this server.")
+    connect_url: str | None = Field(None, description="Address of the hosted connect page.")
+    providers_file: Path | None = Field(
+        None, description="A YAML or JSON file that adds providers or overrides built-in ones."
+    )
+    egress_allow: tuple[str, ...] = Field(
+        (), description="Private networks outbound calls may reach, e.g. 127.0.0.0/8."
+    )
+    encryption_key: SecretStr | None = Field(
+        None, description="32 bytes, base64; made on first start for SQLite."
+    )
+    rate_limit_per_minute: int | None = Field(
+        None, ge=1, description="API calls per key and minute; off when not set."
+    )
+    max_body_bytes: int = Field(75 * 1024 * 1024, description="Largest request body accepted.")
+    max_answer_bytes: int = Field(
+        10 * 1024 * 1024, description="Largest provider answer handed to a function, in bytes."
+    )
+    runner_memory_bytes: int = Field(
+        512 * 1024 * 1024, description="Memory limit of one runner process, in bytes."
+    )
+    runner_concurrency: int = Field(
+        32, ge=1, description="Runs that share one runner process at a time."
+    )
+    isolation: str = Field(
+        "auto", description="auto, bubblewrap, landlock or none: isolation of runner processes."
+    )
+    log_level: str = Field("info", description="debug, info, warning or error.")
+    log_format: str = Field("auto", description="auto, console or json.")
+    secret_keys: Mapping[str, SecretStr] = Field(
+        default_factory=dict, description="API key per environment: CARRICK_SECRET_KEY_<NAME>."
+    )
+    webhook_urls: Mapping[str, str] = Field(
+        default_factory=dict,
+        description="Address for notifications per environment: CARRICK_WEBHOOK_URL_<NAME>.",
+    )
+    server_url: str | None = Field(None, description="Server the command line talks to.")
+
+    @property
+    def base_url(self) -> str:
+        """The address under which others reach this server, without a trailing slash."""
+        if self.public_url:
+            return self.public_url.rstrip("/")
+        host = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host  # noqa: S104
+        return f"http://{host}:{self.port}"
+
+
+def read_settings(
+    environ: Mapping[str, str] | None = None, directory: Path | None = None, **overrides: Any
+) -> Settings:
+    """Read the settings once, at start.
+
+    Args:
+        environ: The process environment by default.
+        directory: Where `carrick.toml` is looked for; the working directory by default.
+        overrides: Values from the command line; `None` means not given.
+
+    Raises:
+        SettingsInvalid: A value does not fit; the message names the variable and what it takes.
+    """
+    environ = os.environ if environ is None else environ
+    values = _from_file((directory or Path.cwd()) / "carrick.toml")
+    values.update(_from_environ(environ))
+    values.update({name: value for name, value in overrides.items() if value is not None})
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        lines = [_say(fault) for fault in error.errors()]
+        raise SettingsInvalid("; ".join(lines)) from error
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        return tomllib.loads(path.read_text())
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsInvalid(f"{path.name} is not valid TOML: {error}") from error
+
+
+def _from_environ(environ: Mapping[str, str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    secret_keys: dict[str, str] = {}
+    webhook_urls: dict[str, str] = {}
+    for variable, text in environ.items():
+        if not variable.startswith(_PREFIX) or text == "":
+            continue
+        name = variable.removeprefix(_PREFIX).lower()
+        if name.startswith("secret_key_"):
+            secret_keys[name.removeprefix("secret_key_")] = text
+        elif name.startswith("webhook_url_"):
+            webhook_urls[name.removeprefix("webhook_url_")] = text
+        elif name in Settings.model_fields:
+            values[name] = _split(text) if name == "egress_allow" else text
+    if secret_keys:
+        values["secret_keys"] = secret_keys
+    if webhook_urls:
+        values["webhook_urls"] = webhook_urls
+    return values
+
+
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _say(fault: Any) -> str:
+    name = ".".join(str(part) for part in fault["loc"])
+    return f"{_PREFIX}{name.upper()} ({name} in carrick.toml): {fault['msg']}"
