@@ -1,0 +1,125 @@
+"""SQL of mailboxes: the lease under which one holder at a time runs a connection's functions.
+
+A holder has a name, a fence (a number that only grows) and an expiry. Whoever finds an expired
+lease takes it with the next fence; the earlier holder's writes then fail their check.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import or_, select, update
+
+from carrick.errors import ResultLost
+from carrick.store.tables import connections
+from carrick.store.unit import Tx
+
+#: Seconds a lease lives without being renewed.
+LEASE_S = 6.0
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to run one connection's functions."""
+
+    connection_row_id: int
+    owner: str
+    fence: int
+
+
+async def acquire(tx: Tx, connection_row_id: int, owner: str) -> Lease | None:
+    """Take a mailbox that is free or whose holder stopped renewing; `None` when it is held."""
+    row = await tx.row(
+        update(connections)
+        .where(
+            connections.c.id == connection_row_id,
+            or_(connections.c.mailbox_owner.is_(None), connections.c.mailbox_until < tx.now),
+        )
+        .values(
+            mailbox_owner=owner,
+            mailbox_fence=connections.c.mailbox_fence + 1,
+            mailbox_until=tx.now + timedelta(seconds=LEASE_S),
+        )
+        .returning(connections.c.mailbox_fence)
+    )
+    return Lease(connection_row_id, owner, row.mailbox_fence) if row is not None else None
+
+
+def _mine(lease: Lease) -> tuple[object, ...]:
+    return (
+        connections.c.id == lease.connection_row_id,
+        connections.c.mailbox_owner == lease.owner,
+        connections.c.mailbox_fence == lease.fence,
+    )
+
+
+async def renew(tx: Tx, lease: Lease) -> bool:
+    """Push the expiry out; `False` when somebody else has taken over."""
+    statement = (
+        update(connections)
+        .where(*_mine(lease))  # type: ignore[arg-type]
+        .values(mailbox_until=tx.now + timedelta(seconds=LEASE_S))
+    )
+    return await tx.changed(statement) == 1
+
+
+async def version(tx: Tx, connection_row_id: int) -> int:
+    """Return the mailbox's version: it grows with every event that is written."""
+    return int(
+        await tx.scalar(
+            select(connections.c.mailbox_version).where(connections.c.id == connection_row_id)
+        )
+        or 0
+    )
+
+
+async def release(tx: Tx, lease: Lease, *, version: int | None = None) -> bool:
+    """Give a mailbox up.
+
+    Args:
+        tx: The transaction.
+        lease: What is given up.
+        version: The version read before the last look. When an event was written since, the
+            mailbox is not given up and the caller has to look again: this comparison in one
+            statement is what loses no wake-up.
+    """
+    statement = update(connections).where(*_mine(lease))  # type: ignore[arg-type]
+    if version is not None:
+        statement = statement.where(connections.c.mailbox_version == version)
+    return await tx.changed(statement.values(mailbox_owner=None, mailbox_until=None)) == 1
+
+
+async def demand(tx: Tx, lease: Lease) -> None:
+    """Make sure the lease is still held, and keep it so until this transaction ends.
+
+    Raises:
+        ResultLost: Another holder took over.
+    """
+    statement = select(connections.c.id).where(*_mine(lease)).with_for_update(read=True)  # type: ignore[arg-type]
+    if await tx.scalar(statement) is None:
+        raise ResultLost
+
+
+async def is_held(tx: Tx, lease: Lease) -> bool:
+    """Say whether the lease is held at this moment."""
+    statement = select(connections.c.id).where(*_mine(lease))  # type: ignore[arg-type]
+    return await tx.scalar(statement) is not None
+
+
+async def bump(tx: Tx, connection_row_id: int) -> None:
+    """Tell the mailbox's holder that there is something new to look at."""
+    await tx.execute(
+        update(connections)
+        .where(connections.c.id == connection_row_id)
+        .values(mailbox_version=connections.c.mailbox_version + 1)
+    )
+
+
+async def void_all(tx: Tx) -> int:
+    """End every lease: for a store that only this process can be using."""
+    return await tx.changed(
+        update(connections)
+        .where(or_(connections.c.mailbox_owner.is_not(None), connections.c.refresh_owner.is_not(None)))
+        .values(mailbox_owner=None, mailbox_until=None, refresh_owner=None, refresh_until=None)
+    )

@@ -1,0 +1,348 @@
+"""The store: writes are units, reads are read-only transactions on other connections.
+
+A unit is an async function of a transaction. On Postgres each unit is a transaction of its own
+from a pool. SQLite has one writer: units that are waiting run one after another inside one
+database transaction, each behind a savepoint, and are acknowledged together after one commit, so
+twenty concurrent connects cost one fsync instead of twenty. A unit that raises is undone alone.
+
+SQLite statements run on the event loop itself: a lookup takes microseconds, a hop to a thread and
+back takes hundreds. What can take long goes to a thread: taking the write lock, the commit with its
+fsync, and reads that say they scan.
+
+A unit must await nothing but its transaction: on SQLite everybody else's writes wait for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy import Connection, CursorResult, Engine, Executable, Row, create_engine, event, text
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from carrick.errors import StoreUnavailable
+from carrick.model.clock import Clock
+
+T = TypeVar("T")
+Unit = Callable[["Tx"], Awaitable[T]]
+
+#: How many waiting units share one SQLite commit at most.
+_BATCH = 64
+#: How often a unit that Postgres aborted for a deadlock or a lost race is tried.
+_TRIES = 5
+_RETRYABLE_SQLSTATES = frozenset({"40001", "40P01"})
+
+
+@dataclass
+class Tx:
+    """One transaction: what a unit reads and writes through, and what happens after it."""
+
+    connection: AsyncConnection | Connection
+    clock: Clock
+    _scans: bool = False
+    _after_commit: list[Callable[[], None]] = field(default_factory=list)
+
+    @property
+    def now(self) -> datetime:
+        """The moment this unit takes as now."""
+        return self.clock.now()
+
+    @property
+    def is_postgres(self) -> bool:
+        """Whether the store is a Postgres database."""
+        return self.connection.dialect.name == "postgresql"
+
+    def after_commit(self, action: Callable[[], None]) -> None:
+        """Do something once, and only if, this unit is durable. It must not raise or block."""
+        self._after_commit.append(action)
+
+    async def execute(self, statement: Executable) -> CursorResult[Any]:
+        """Run a statement and return its buffered result."""
+        if isinstance(self.connection, AsyncConnection):
+            return await self.connection.execute(statement)
+        if self._scans:
+            return await asyncio.to_thread(self.connection.execute, statement)
+        return self.connection.execute(statement)
+
+    async def execute_each(
+        self, statement: Executable, parameters: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Run a statement once for each set of parameters, in order."""
+        if not parameters:
+            return
+        if isinstance(self.connection, AsyncConnection):
+            await self.connection.execute(statement, parameters)
+        else:
+            self.connection.execute(statement, parameters)
+
+    async def row(self, statement: Executable) -> Row[Any] | None:
+        """Return the first row, or `None`."""
+        return (await self.execute(statement)).first()
+
+    async def rows(self, statement: Executable) -> Sequence[Row[Any]]:
+        """Return every row."""
+        return (await self.execute(statement)).all()
+
+    async def scalar(self, statement: Executable) -> Any:
+        """Return the first column of the first row, or `None`."""
+        return (await self.execute(statement)).scalar()
+
+    async def changed(self, statement: Executable) -> int:
+        """Run a write and return how many rows it touched."""
+        return (await self.execute(statement)).rowcount
+
+
+@dataclass
+class _Waiting(Generic[T]):
+    unit: Unit[T]
+    done: asyncio.Future[T]
+
+
+class Store:
+    """The database, whichever it is. Build with `open_store`; this one is Postgres."""
+
+    is_postgres = True
+
+    def __init__(self, engine: AsyncEngine, clock: Clock) -> None:
+        self.engine = engine
+        self._clock = clock
+
+    async def start(self) -> None:
+        """Begin to accept units."""
+
+    async def close(self) -> None:
+        """Finish what waits, then let go of the database."""
+        await self.engine.dispose()
+
+    async def write(self, unit: Unit[T]) -> T:
+        """Run a unit and return its result once it is durable.
+
+        Raises:
+            StoreUnavailable: The database does not answer. Nothing was written, unless the
+                connection broke during the commit itself.
+        """
+        for attempt in range(1, _TRIES + 1):
+            try:
+                async with self.engine.begin() as connection:
+                    tx = Tx(connection, self._clock)
+                    result = await unit(tx)
+            except DBAPIError as error:
+                if _sqlstate(error) in _RETRYABLE_SQLSTATES and attempt < _TRIES:
+                    continue
+                if isinstance(error, OperationalError | InterfaceError):
+                    raise _unavailable(error) from error
+                raise
+            except OSError as error:
+                raise _unavailable(error) from error
+            _settle(tx)
+            return result
+        raise AssertionError("unreachable: the last try returns or raises")
+
+    async def read(self, unit: Unit[T], *, scans: bool = False) -> T:
+        """Run a unit that only reads, on a connection of its own.
+
+        Args:
+            unit: What to read.
+            scans: Whether it may touch many rows; SQLite then reads them in a thread.
+        """
+        try:
+            async with self.engine.connect() as connection:
+                return await unit(Tx(connection, self._clock))
+        except (OperationalError, InterfaceError, OSError) as error:
+            raise _unavailable(error) from error
+
+    async def migrate_with(self, action: Callable[[Connection], T]) -> T:
+        """Run a schema change with a plain connection in one transaction."""
+        async with self.engine.begin() as connection:
+            return await connection.run_sync(action)
+
+
+class SqliteStore(Store):
+    """A SQLite file: one writer that commits in groups, readers beside it."""
+
+    is_postgres = False
+
+    def __init__(self, readers: Engine, writer: Engine, clock: Clock) -> None:
+        self._readers = readers
+        self._writer = writer
+        self._clock = clock
+        self._queue: asyncio.Queue[_Waiting[Any]] = asyncio.Queue()
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to accept units."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._write_batches(), name="store-writer")
+
+    async def close(self) -> None:
+        """Finish what waits, then let go of the file."""
+        if self._task is not None:
+            await self._queue.join()
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+        self._readers.dispose()
+        self._writer.dispose()
+
+    async def write(self, unit: Unit[T]) -> T:
+        """Run a unit and return its result once it is durable.
+
+        Raises:
+            StoreUnavailable: The file cannot be written. Nothing was.
+        """
+        waiting: _Waiting[T] = _Waiting(unit, asyncio.get_running_loop().create_future())
+        self._queue.put_nowait(waiting)
+        # Shielded: a caller that goes away must not leave the batch with a cancelled future.
+        return await asyncio.shield(waiting.done)
+
+    async def read(self, unit: Unit[T], *, scans: bool = False) -> T:
+        """Run a unit that only reads, on a connection of its own."""
+        try:
+            with self._readers.connect() as connection:
+                return await unit(Tx(connection, self._clock, scans))
+        except (OperationalError, InterfaceError) as error:
+            raise _unavailable(error) from error
+
+    async def migrate_with(self, action: Callable[[Connection], T]) -> T:
+        """Run a schema change with a plain connection in one transaction."""
+
+        def change() -> T:
+            with self._writer.begin() as connection:
+                return action(connection)
+
+        return await asyncio.to_thread(change)
+
+    async def _write_batches(self) -> None:
+        while True:
+            batch = [await self._queue.get()]
+            await asyncio.sleep(0)  # whoever is ready to write in this turn may join
+            while len(batch) < _BATCH and not self._queue.empty():
+                batch.append(self._queue.get_nowait())
+            try:
+                await self._write_batch(batch)
+            finally:
+                for _ in batch:
+                    self._queue.task_done()
+
+    async def _write_batch(self, batch: list[_Waiting[Any]]) -> None:
+        finished: list[tuple[_Waiting[Any], Any, Tx]] = []
+        try:
+            with self._writer.connect() as connection:
+                transaction = await asyncio.to_thread(connection.begin)
+                try:
+                    for waiting in batch:
+                        tx = Tx(connection, self._clock)
+                        try:
+                            with connection.begin_nested():
+                                result = await waiting.unit(tx)
+                        except Exception as error:
+                            _fail(waiting.done, error)
+                        else:
+                            finished.append((waiting, result, tx))
+                except BaseException:
+                    transaction.rollback()
+                    raise
+                await asyncio.to_thread(transaction.commit)
+        except Exception as error:  # the commit itself, or the file, failed: nothing is durable
+            reason = _unavailable(error)
+            reason.__cause__ = error
+            for waiting in batch:
+                _fail(waiting.done, reason)
+            return
+        for waiting, result, tx in finished:
+            _settle(tx)
+            if not waiting.done.done():
+                waiting.done.set_result(result)
+
+
+def _settle(tx: Tx) -> None:
+    for action in tx._after_commit:
+        action()
+
+
+def _fail(future: asyncio.Future[Any], error: BaseException) -> None:
+    if not future.done():
+        future.set_exception(error)
+        future.exception()  # seen: a caller that went away is no reason to warn
+
+
+def _sqlstate(error: DBAPIError) -> str | None:
+    return getattr(error.orig, "sqlstate", None)
+
+
+def _unavailable(error: BaseException) -> StoreUnavailable:
+    reason = str(getattr(error, "orig", None) or error or type(error).__name__)
+    return StoreUnavailable(f"The database does not answer: {reason.splitlines()[0][:200]}")
+
+
+def open_store(url: str, clock: Clock) -> Store:
+    """Open a store without touching the database yet.
+
+    Args:
+        url: `postgresql://…`, or `sqlite:///path`.
+        clock: What units take as now.
+    """
+    if url.startswith("sqlite"):
+        arguments = {"check_same_thread": False}  # loop and commit thread take turns
+        readers = create_engine(url, pool_size=8, max_overflow=64, connect_args=arguments)
+        writer = create_engine(url, pool_size=1, max_overflow=0, connect_args=arguments)
+        _prepare_sqlite(readers, "BEGIN")
+        _prepare_sqlite(writer, "BEGIN IMMEDIATE")
+        return SqliteStore(readers, writer, clock)
+    url = url.replace("postgres://", "postgresql://", 1)
+    url = url.replace("postgresql://", "postgresql+asyncpg://", 1)
+    return Store(create_async_engine(url, pool_size=10, max_overflow=20, pool_pre_ping=True), clock)
+
+
+def sqlite_url(path: Path) -> str:
+    """Return the store URL of a SQLite file."""
+    return f"sqlite:///{path}"
+
+
+def _prepare_sqlite(engine: Engine, begin: str) -> None:
+    @event.listens_for(engine, "connect")
+    def on_connect(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # we say BEGIN ourselves, below
+        cursor = connection.cursor()
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "foreign_keys=ON",
+            "busy_timeout=10000",
+        ):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def on_begin(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+
+async def ping(store: Store) -> None:
+    """Ask the database for a sign of life.
+
+    Raises:
+        StoreUnavailable: It gave none.
+    """
+
+    async def unit(tx: Tx) -> None:
+        await tx.execute(text("SELECT 1"))
+
+    await store.read(unit)
+
+
+@contextlib.asynccontextmanager
+async def running(store: Store) -> AsyncIterator[Store]:
+    """Start the store and close it at the end."""
+    await store.start()
+    try:
+        yield store
+    finally:
+        await store.close()

@@ -1,0 +1,16 @@
+"""The only room with keys: seals what is stored, keeps the key file, hashes tokens."""
+
+from carrick.vault.keyfile import KeyFile
+from carrick.vault.opening import OpenedVault, open_vault
+from carrick.vault.seal import KEY_BYTES, Vault, hash_token, key_id, new_key
+
+__all__ = [
+    "KEY_BYTES",
+    "KeyFile",
+    "OpenedVault",
+    "Vault",
+    "hash_token",
+    "key_id",
+    "new_key",
+    "open_vault",
+]

@@ -1,0 +1,76 @@
+"""The store behaves the same on both databases."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+from sqlalchemy import insert, select
+
+from carrick.store.tables import store_facts
+from carrick.store.unit import Store, Tx, ping
+
+
+def _add(name: str, value: str = "1") -> Callable[[Tx], Awaitable[None]]:
+    async def unit(tx: Tx) -> None:
+        await tx.execute(insert(store_facts).values(name=name, value=value))
+
+    return unit
+
+
+async def _names(tx: Tx) -> list[str]:
+    rows = await tx.rows(select(store_facts.c.name).order_by(store_facts.c.name))
+    return [row.name for row in rows]
+
+
+async def test_a_write_is_visible_to_reads_after_it(store: Store) -> None:
+    """What a unit wrote is there for every later read."""
+    await store.write(_add("a"))
+
+    assert await store.read(_names) == ["a"]
+
+
+async def test_a_unit_that_raises_leaves_nothing(store: Store) -> None:
+    """A unit that raises is undone, and its error reaches the caller."""
+
+    async def unit(tx: Tx) -> None:
+        await _add("a")(tx)
+        raise LookupError("stop")
+
+    with pytest.raises(LookupError, match="stop"):
+        await store.write(unit)
+
+    assert await store.read(_names) == []
+
+
+async def test_concurrent_units_fail_alone(store: Store) -> None:
+    """Of many concurrent units only the one that raises is undone."""
+    units = [store.write(_add(f"{number:02}")) for number in range(20)]
+    answers = await asyncio.gather(
+        *units[:10], store.write(_add("05")), *units[10:], return_exceptions=True
+    )
+
+    assert sum(isinstance(answer, Exception) for answer in answers) == 1
+    assert await store.read(_names) == [f"{number:02}" for number in range(20)]
+
+
+async def test_actions_after_commit_run_only_for_what_was_committed(store: Store) -> None:
+    """An action registered by a unit runs once it is durable, and never when it was undone."""
+    done: list[str] = []
+
+    async def kept(tx: Tx) -> None:
+        tx.after_commit(lambda: done.append("kept"))
+
+    async def undone(tx: Tx) -> None:
+        tx.after_commit(lambda: done.append("undone"))
+        raise LookupError
+
+    await asyncio.gather(store.write(kept), store.write(undone), return_exceptions=True)
+
+    assert done == ["kept"]
+
+
+async def test_the_database_answers_a_ping(store: Store) -> None:
+    """An open store gives a sign of life."""
+    await ping(store)
