@@ -1,0 +1,1 @@
+"""The child process that runs function code, and the wire between it and the host."""

@@ -1,0 +1,437 @@
+"""The calls a runner may make, answered for one attempt of one run.
+
+Everything a function can reach passes here: provider calls (journalled when they can change
+something), metadata, checkpoints, locks, facts that need a declaration, and the log. A dry run
+uses the same calls with its writes withheld.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from urllib.parse import urlencode
+
+from carrick.egress import Egress
+from carrick.environments import Variables
+from carrick.errors import CarrickError, ProviderUnreachable
+from carrick.journal import Answer, Recorder, Replay, Send
+from carrick.journal.journal import OutcomeUnknown
+from carrick.model.clock import Clock
+from carrick.model.event import FunctionRef
+from carrick.model.http import OutboundAnswer, OutboundRequest
+from carrick.operations import Operations, Scrubber
+from carrick.proxy import Proxy, ProxyCall, Target, paginate_config
+from carrick.runtime.subjects import Subject
+from carrick.store import run_state
+from carrick.store.unit import Store, Tx
+from carrick.vault import Vault
+
+_READS = frozenset({"GET", "HEAD", "OPTIONS", "PROPFIND", "REPORT"})
+MAX_CHECKPOINT = 16 * 1024
+#: Log lines and calls kept in memory for a dry run's report.
+_MAX_SHOWN = 1000
+
+Mode = Literal["live", "withhold"]
+
+
+class NotDeclared(CarrickError):
+    """The function did not declare that it needs this."""
+
+    code = "not_declared"
+    status = 400
+
+
+class UnknownHostCall(CarrickError):
+    """There is no such call."""
+
+    code = "unknown_call"
+    status = 400
+
+
+class CheckpointTooLarge(CarrickError):
+    """A checkpoint may have at most 16 KiB."""
+
+    code = "checkpoint_too_large"
+    status = 400
+
+
+class WriteStopped(CarrickError):
+    """An earlier attempt made this write and its outcome is unknown; the function stops here."""
+
+    code = "unknown_write"
+    status = 409
+
+
+@dataclass(frozen=True)
+class CallServices:
+    """What the calls are answered with."""
+
+    store: Store
+    vault: Vault
+    clock: Clock
+    proxy: Proxy
+    egress: Egress
+    variables: Variables
+    operations: Operations
+
+
+@dataclass(frozen=True)
+class CallRecord:
+    """One outward call, for a dry run's report."""
+
+    method: str
+    endpoint: str
+    status: int | None
+    withheld: bool
+    body: Any = None
+
+
+@dataclass
+class RunCalls:
+    """The calls of one attempt."""
+
+    services: CallServices
+    function: FunctionRef
+    subject: Subject
+    recorder: Recorder
+    operation_id: str
+    scrubber: Scrubber
+    connection_row_id: int | None
+    deadline: float
+    mode: Mode = "live"
+    records: list[CallRecord] = field(default_factory=list)
+    logged: list[dict[str, Any]] = field(default_factory=list)
+    stopped_at: OutcomeUnknown | None = None
+    _checkpoint: Any = None
+
+    async def call(self, method: str, params: dict[str, Any]) -> Any:
+        """Answer one call of the runner.
+
+        Raises:
+            CarrickError: What went wrong, in words the function's author can use.
+        """
+        handler = _HANDLERS.get(method)
+        if handler is None:
+            raise UnknownHostCall(f"There is no call named {method!r}.")
+        return await handler(self, params)
+
+    # --- outward calls ----------------------------------------------------------------------
+
+    async def _request(self, params: dict[str, Any]) -> dict[str, Any]:
+        method = str(params["method"]).upper()
+        if method in _READS:
+            answer = await self._send(params, {})
+            self._note_call(method, params["endpoint"], answer.status)
+            return _told(answer.status, answer.headers, answer.body)
+        if self.mode == "withhold":
+            self._note_call(method, params["endpoint"], None, withheld=True, params=params)
+            return {
+                "status": 200,
+                "headers": {},
+                "body": b"",
+                "withheld": f"{method} {params['endpoint']}",
+            }
+        return await self._write(method, params)
+
+    async def _write(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
+        endpoint = str(params["endpoint"])
+        name = self.recorder.name(method, endpoint, params.get("params"), params.get("body"))
+        try:
+            step = await self.recorder.begin(name)
+        except OutcomeUnknown as unknown:
+            self.stopped_at = unknown
+            raise WriteStopped(
+                f"{method} {endpoint} was sent before and its outcome is unknown."
+            ) from unknown
+        if isinstance(step, Replay):
+            self._note("info", f"{method} {endpoint}: answered from the journal, not sent again")
+            return _told(step.answer.status, step.answer.headers, step.answer.body)
+        if step.resent:
+            self._note(
+                "warn",
+                f"{method} {endpoint}: the outcome of an earlier send is unknown, sent again "
+                "with the same Idempotency-Key",
+                outcome_unknown=True,
+            )
+        answer = await self._send_write(name, step, params)
+        self._note_call(method, endpoint, answer.status)
+        return _told(answer.status, answer.headers, answer.body)
+
+    async def _send_write(self, name: Any, step: Send, params: dict[str, Any]) -> Answer:
+        try:
+            sent = await self._send(params, {"Idempotency-Key": name.idempotency_key})
+        except ProviderUnreachable as error:
+            if not error.sent:
+                await self.recorder.unsent(name)
+            raise
+        except CarrickError:
+            await self.recorder.unsent(name)  # refused on our side: a bad address, no credentials
+            raise
+        answer = Answer(sent.status, sent.headers, sent.body)
+        return await self.recorder.finish(name, answer, resent=step.resent)
+
+    async def _send(self, params: dict[str, Any], extra: Mapping[str, str]) -> OutboundAnswer:
+        headers = {**extra, **{str(k): str(v) for k, v in (params.get("headers") or {}).items()}}
+        if extra and any(name.lower() == "idempotency-key" for name in params.get("headers") or {}):
+            headers = {str(k): str(v) for k, v in params["headers"].items()}
+        content_type = params.get("content_type")
+        if content_type and not any(name.lower() == "content-type" for name in headers):
+            headers["Content-Type"] = str(content_type)
+        if params.get("kind") == "fetch":
+            return await self._fetch(params, headers)
+        call = ProxyCall(
+            method=str(params["method"]).upper(),
+            endpoint=str(params["endpoint"]),
+            headers=headers,
+            params=params.get("params"),
+            body=params.get("body"),
+            retries=int(params.get("retries") or 0),
+            retry_on=tuple(params.get("retry_on") or ()),
+            base_url_override=params.get("base_url_override"),
+        )
+        return await self.services.proxy.call(
+            call,
+            await self._target(),
+            before_send=self.subject.demand_now,
+            deadline=self.deadline,
+        )
+
+    async def _fetch(self, params: dict[str, Any], headers: dict[str, str]) -> OutboundAnswer:
+        url = str(params["endpoint"])
+        query = params.get("params")
+        if query:
+            url += ("&" if "?" in url else "?") + urlencode(query, doseq=True)
+        await self.subject.demand_now()
+        left = max(1.0, self.deadline - self.services.clock.monotonic())
+        request = OutboundRequest(str(params["method"]).upper(), url, headers, params.get("body"))
+        return await self.services.egress.send(request, timeout_s=left, follow=5)
+
+    async def _target(self) -> Target:
+        metadata, _ = await self.subject.metadata()
+        return Target(
+            provider=self.subject.place.provider,
+            integration=self.subject.place.integration,
+            connection_config=await self.subject.connection_config(),
+            metadata=metadata,
+            credentials=self._credentials,
+        )
+
+    async def _credentials(self) -> Any:
+        credentials = await self.subject.credentials()
+        self.scrubber.add(credentials.secrets())
+        return credentials
+
+    async def _paginate_config(self, _params: dict[str, Any]) -> Any:
+        return paginate_config(self.subject.place.provider)
+
+    # --- metadata and identity --------------------------------------------------------------
+
+    async def _get_metadata(self, _params: dict[str, Any]) -> dict[str, Any]:
+        metadata, version = await self.subject.metadata()
+        return {"metadata": metadata, "version": version}
+
+    async def _set_metadata(self, params: dict[str, Any]) -> dict[str, Any]:
+        metadata, version = await self.subject.write_metadata(
+            params["metadata"], merge=False, version=params.get("version")
+        )
+        return {"metadata": metadata, "version": version}
+
+    async def _update_metadata(self, params: dict[str, Any]) -> dict[str, Any]:
+        metadata, version = await self.subject.write_metadata(
+            params["changes"], merge=True, version=params.get("version")
+        )
+        return {"metadata": metadata, "version": version}
+
+    async def _require_same_account(self, params: dict[str, Any]) -> dict[str, bool]:
+        same, known = await self.subject.same_account(str(params["account_id"]))
+        return {"same": same, "known": known}
+
+    # --- what has to be declared ------------------------------------------------------------
+
+    def _demand_credentials(self, name: str) -> None:
+        if not self.function.declaration.credentials:
+            raise NotDeclared(
+                f"ctx.{name}() gives the function secrets: declare credentials=True in "
+                "create_on_event(...) to use it."
+            )
+
+    async def _get_connection(self, _params: dict[str, Any]) -> dict[str, Any]:
+        self._demand_credentials("get_connection")
+        credentials = await self._credentials()
+        shown = {"type": credentials.auth_mode.value, **credentials.values}
+        return {**await self.subject.describe(), "credentials": shown}
+
+    async def _get_token(self, _params: dict[str, Any]) -> Any:
+        self._demand_credentials("get_token")
+        credentials = await self._credentials()
+        values = credentials.values
+        return values.get("access_token") or values.get("token") or dict(values)
+
+    async def _get_integration(self, _params: dict[str, Any]) -> dict[str, Any]:
+        integration = self.subject.place.integration
+        return {
+            "integration_id": integration.integration_id,
+            "provider": integration.provider,
+            "display_name": integration.display_name or self.subject.place.provider.display_name,
+        }
+
+    async def _get_webhook_url(self, _params: dict[str, Any]) -> str | None:
+        return None  # no provider of the catalogue routes inbound webhooks through Carrick yet
+
+    async def _get_environment_variables(self, params: dict[str, Any]) -> dict[str, str]:
+        declared = set(self.function.declaration.variables)
+        if not declared:
+            raise NotDeclared(
+                "ctx.get_environment_variables() gives the function secrets: declare "
+                'variables=["NAME", ...] in create_on_event(...) to use it.'
+            )
+        environment_id = self.subject.place.environment.row_id
+        found = dict(await self.services.variables.list(environment_id))
+        wanted = set(params.get("names") or declared) & declared
+        self.scrubber.add(value for name, value in found.items() if name in declared)
+        return {name: found[name] for name in sorted(wanted) if name in found}
+
+    # --- state between attempts -------------------------------------------------------------
+
+    def _checkpoint_context(self) -> str:
+        return f"checkpoint:{self.connection_row_id}:{self.function.name}"
+
+    @property
+    def _keeps_state(self) -> bool:
+        return self.mode == "live" and self.connection_row_id is not None
+
+    async def _get_checkpoint(self, _params: dict[str, Any]) -> Any:
+        row_id = self.connection_row_id
+        if not self._keeps_state or row_id is None:
+            return self._checkpoint
+        sealed = await self.services.store.read(
+            lambda tx: run_state.checkpoint(tx, row_id, self.function.name)
+        )
+        if sealed is None:
+            return None
+        return self.services.vault.open_json(sealed, context=self._checkpoint_context())
+
+    async def _save_checkpoint(self, params: dict[str, Any]) -> None:
+        row_id = self.connection_row_id
+        value = params["value"]
+        sealed = self.services.vault.seal_json(value, context=self._checkpoint_context())
+        if len(sealed) > MAX_CHECKPOINT + 256:
+            raise CheckpointTooLarge
+        if not self._keeps_state or row_id is None:
+            self._checkpoint = value
+            return
+
+        async def unit(tx: Tx) -> None:
+            await self.subject.demand(tx)
+            await run_state.save_checkpoint(tx, row_id, self.function.name, sealed)
+
+        await self.services.store.write(unit)
+
+    async def _clear_checkpoint(self, _params: dict[str, Any]) -> None:
+        row_id = self.connection_row_id
+        self._checkpoint = None
+        if not self._keeps_state or row_id is None:
+            return
+
+        async def unit(tx: Tx) -> None:
+            await self.subject.demand(tx)
+            await run_state.clear_checkpoint(tx, row_id, self.function.name)
+
+        await self.services.store.write(unit)
+
+    async def _acquire_lock(self, params: dict[str, Any]) -> dict[str, Any]:
+        key, ttl_s = str(params["key"])[:255], float(params["ttl_s"])
+        if self.mode == "withhold":
+            return {"acquired": True, "fence": 0}
+        integration_row_id = self.subject.place.integration.row_id
+
+        async def unit(tx: Tx) -> int | None:
+            await self.subject.demand(tx)
+            return await run_state.acquire_lock(
+                tx, integration_row_id, key, self.recorder.run_id, ttl_s
+            )
+
+        fence = await self.services.store.write(unit)
+        return {"acquired": fence is not None, "fence": fence or 0}
+
+    async def _release_lock(self, params: dict[str, Any]) -> dict[str, bool]:
+        if self.mode == "withhold":
+            return {"released": True}
+        integration_row_id = self.subject.place.integration.row_id
+
+        async def unit(tx: Tx) -> bool:
+            return await run_state.release_lock(
+                tx,
+                integration_row_id,
+                str(params["key"])[:255],
+                self.recorder.run_id,
+                params.get("fence"),
+            )
+
+        return {"released": await self.services.store.write(unit)}
+
+    # --- the log ----------------------------------------------------------------------------
+
+    async def _log(self, params: dict[str, Any]) -> None:
+        fields = params.get("fields") or {}
+        self._note(str(params.get("level") or "info"), str(params["message"]), **fields)
+
+    def _note(self, level: str, message: str, **fields: Any) -> None:
+        message = self.scrubber.scrub_text(message)
+        fields = self.scrubber.scrub(fields)
+        if len(self.logged) < _MAX_SHOWN:
+            self.logged.append({"level": level, "message": message, "fields": fields})
+        self.services.operations.note(self.operation_id, level, message, **fields)
+
+    def _note_call(
+        self,
+        method: str,
+        endpoint: str,
+        status: int | None,
+        *,
+        withheld: bool = False,
+        params: Mapping[str, Any] | None = None,
+    ) -> None:
+        endpoint = self.scrubber.scrub_text(endpoint)
+        body = params.get("body") if params else None
+        shown = body.decode("utf-8", errors="replace")[:2000] if isinstance(body, bytes) else None
+        if len(self.records) < _MAX_SHOWN:
+            shown = self.scrubber.scrub(shown)
+            self.records.append(CallRecord(method, endpoint, status, withheld, shown))
+        if not withheld:
+            self.services.operations.note(
+                self.operation_id,
+                "info",
+                f"{method} {endpoint} → {status}",
+                "http",
+                method=method,
+                endpoint=endpoint,
+                status=status,
+            )
+
+
+def _told(status: int, headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
+    return {"status": status, "headers": dict(headers), "body": body, "withheld": None}
+
+
+_Handler = Callable[[RunCalls, dict[str, Any]], Awaitable[Any]]
+_HANDLERS: dict[str, _Handler] = {
+    "request": RunCalls._request,
+    "paginate_config": RunCalls._paginate_config,
+    "get_metadata": RunCalls._get_metadata,
+    "set_metadata": RunCalls._set_metadata,
+    "update_metadata": RunCalls._update_metadata,
+    "require_same_account": RunCalls._require_same_account,
+    "get_connection": RunCalls._get_connection,
+    "get_token": RunCalls._get_token,
+    "get_integration": RunCalls._get_integration,
+    "get_webhook_url": RunCalls._get_webhook_url,
+    "get_environment_variables": RunCalls._get_environment_variables,
+    "get_checkpoint": RunCalls._get_checkpoint,
+    "save_checkpoint": RunCalls._save_checkpoint,
+    "clear_checkpoint": RunCalls._clear_checkpoint,
+    "acquire_lock": RunCalls._acquire_lock,
+    "release_lock": RunCalls._release_lock,
+    "log": RunCalls._log,
+}
