@@ -1,0 +1,305 @@
+"""The command line and the client against a server of their own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+import carrick
+from carrick.cli.app import run
+from carrick.client import ApiError, ServerUnreachable
+
+SETUP = """from carrick import EventContext, create_on_event
+@create_on_event(event="post-connection-creation", description="{description}")
+async def setup(ctx: EventContext) -> None:
+    hook = await ctx.post("/hooks", json={{"a": 1}})
+    await ctx.log("registered")
+    await ctx.update_metadata(hook=hook.data["id"])
+"""
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """A `carrick serve` process: its address and the API key of `dev`."""
+    folder = tmp_path_factory.mktemp("server")
+    key = str(uuid.uuid4())
+    environment = {name: text for name, text in os.environ.items() if "CARRICK" not in name}
+    environment |= {"CARRICK_SECRET_KEY_DEV": key, "CARRICK_PORT": "0"}
+    log = folder / "server.log"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "carrick", "serve", "--data-dir", str(folder / "data")],
+            cwd=folder,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+    assert process.stderr is not None
+    try:
+        greeting = process.stderr.readline()
+        found = re.search(r"http://[0-9.:]+", greeting)
+        assert found is not None, greeting + process.stderr.read()
+        yield found[0], key
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.stderr.close()
+        process.wait()
+
+
+@pytest.fixture
+def cli(
+    server: tuple[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Run:
+    """Run a command against the server, in an empty folder."""
+    url, key = server
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CARRICK_SERVER_URL", url)
+    monkeypatch.setenv("CARRICK_SECRET_KEY_DEV", key)
+    monkeypatch.setenv("NO_COLOR", "1")
+
+    def execute(*arguments: str) -> tuple[int, str, str]:
+        code = run(arguments)
+        written = capsys.readouterr()
+        return code, written.out, written.err
+
+    return execute
+
+
+def write(root: Path, integration_id: str, description: str = "Set up") -> Path:
+    file = root / integration_id / "on_events" / "setup.py"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(SETUP.format(description=description))
+    return file
+
+
+def connect(server: tuple[str, str], integration_id: str, connection_id: str) -> None:
+    """Import a connection through the client."""
+    import asyncio
+
+    async def send() -> None:
+        async with carrick.Client(*server) as client:
+            await client.import_connection(
+                {
+                    "provider_config_key": integration_id,
+                    "connection_id": connection_id,
+                    "credentials": {"type": "API_KEY", "apiKey": "secret-api-key"},
+                    "connection_config": {"base_url": "https://api.example.com"},
+                }
+            )
+
+    asyncio.run(send())
+
+
+def test_a_project_is_deployed_changed_and_rolled_back(cli: Run, tmp_path: Path) -> None:
+    """Each deploy says what changed; removals are refused until they are allowed."""
+    write(tmp_path, "shop")
+    code, _, err = cli("deploy")
+    assert code == 1
+    assert "carrick integrations create shop" in err
+
+    assert cli("integrations", "create", "shop", "--provider", "api-key")[0] == 0
+    code, out, _ = cli("deploy", "dev", "-i", "shop")
+    assert (code, "added" in out) == (0, True)
+    first = int(re.findall(r"Deployment (\d+) is active in dev", out)[0])
+    assert "Nothing changed" in cli("deploy", "-i", "shop")[1]
+
+    write(tmp_path, "shop", "Set up better")
+    deployed = json.loads(cli("deploy", "--function", "setup", "--json")[1])
+    assert [change["name"] for change in deployed["changed"]] == ["setup"]
+    assert deployed["number"] == first + 1
+
+    (tmp_path / "shop" / "on_events" / "setup.py").rename(
+        tmp_path / "shop" / "on_events" / "other.py"
+    )
+    code, out, err = cli("deploy", "-i", "shop")
+    assert code == 1
+    assert "removed" in out
+    assert "shop/setup, so nothing was deployed" in err
+    assert cli("deploy", "-i", "shop", "--allow-removals")[0] == 0
+
+    assert cli("rollback", str(first), "--yes")[0] == 0
+    listed = json.loads(cli("rollback", "--list", "--json")[1])
+    assert [one["number"] for one in listed if one["state"] == "active"] == [first]
+    assert cli("rollback", "4711", "--yes")[0] == 1
+
+
+def test_a_broken_import_is_found_by_the_server(cli: Run, tmp_path: Path) -> None:
+    """What reading cannot see comes back with file and line."""
+    cli("integrations", "create", "broken", "--provider", "api-key")
+    file = write(tmp_path, "broken")
+    file.write_text(f"import no_such_package\n{file.read_text()}")
+
+    code, _, err = cli("deploy", "-i", "broken")
+
+    assert code == 1
+    assert "broken/on_events/setup.py:1" in err
+    assert "no_such_package" in err
+
+
+def test_a_dry_run_shows_what_it_would_have_done(
+    cli: Run, server: tuple[str, str], tmp_path: Path
+) -> None:
+    """The local code runs, its write is shown, nothing is made."""
+    cli("integrations", "create", "crm", "--provider", "api-key")
+    connect(server, "crm", "customer-1")
+    write(tmp_path, "crm")
+
+    code, out, err = cli("dryrun", "setup", "customer-1", "-e", "dev")
+    report = json.loads(cli("dryrun", "setup", "customer-1", "--json")[1])
+
+    assert (code, err) == (0, "")
+    assert "not made" in out
+    assert "/hooks" in out
+    assert "Nothing was changed" in out
+    assert report["calls"][0]["withheld"]
+    assert json.loads(cli("connections", "show", "customer-1", "--json")[1])["metadata"] is None
+
+
+def test_connections_are_listed_shown_and_deleted(cli: Run, server: tuple[str, str]) -> None:
+    """Credentials are shown only when they are asked for."""
+    cli("integrations", "create", "mail", "--provider", "api-key")
+    connect(server, "mail", "customer-2")
+
+    listed = json.loads(cli("connections", "list", "-i", "mail", "--json")[1])
+    assert [one["connection_id"] for one in listed] == ["customer-2"]
+    assert "customer-2" in cli("connections", "list")[1]
+    assert "secret-api-key" not in cli("connections", "show", "customer-2")[1]
+    assert "secret-api-key" in cli("connections", "show", "customer-2", "--credentials")[1]
+    code, out, _ = cli("connections", "delete", "customer-2", "--yes")
+    assert (code, "Cleanup: done." in out) == (0, True)
+    assert cli("connections", "show", "customer-2")[0] == 1
+    assert cli("integrations", "delete", "mail", "--yes")[0] == 0
+
+
+def test_everything_that_lists_speaks_json(cli: Run) -> None:
+    """The output is JSON and nothing else."""
+    for group in ("connections", "integrations", "operations", "cleanups", "environments"):
+        code, out, _ = cli(group, "list", "--json")
+        assert code == 0
+        assert isinstance(json.loads(out), list)
+    assert "dev" in cli("environments", "list")[1]
+
+
+def test_operations_are_shown_with_their_messages(cli: Run, server: tuple[str, str]) -> None:
+    """What happened can be looked up by its id."""
+    cli("integrations", "create", "logged", "--provider", "api-key")
+    connect(server, "logged", "customer-3")
+    connect(server, "logged", "customer-4")
+
+    found = json.loads(cli("operations", "list", "-i", "logged", "--json", "--limit", "1")[1])
+
+    assert len(found) == 1
+    assert found[0]["id"] in cli("operations", "show", found[0]["id"])[1]
+    assert cli("operations", "retry", found[0]["id"])[0] == 1
+    assert cli("operations", "show", "nope")[0] == 1
+
+
+def test_what_the_server_refuses_is_one_sentence(cli: Run) -> None:
+    """Unknown things end with 1 and say what is unknown."""
+    for arguments in (
+        ("cleanups", "retry", "4711"),
+        ("cleanups", "force", "4711", "--reason", "gone", "--yes"),
+        ("integrations", "delete", "nope", "--yes"),
+        ("integrations", "create", "x", "--provider", "nope"),
+    ):
+        code, _, err = cli(*arguments)
+        assert code == 1
+        assert err.startswith("Error: ")
+        assert "Traceback" not in err
+
+
+def test_a_wrong_key_is_said_to_be_wrong(cli: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hint names the setting."""
+    monkeypatch.setenv("CARRICK_SECRET_KEY_DEV", str(uuid.uuid4()))
+
+    code, _, err = cli("connections", "list")
+
+    assert code == 1
+    assert "CARRICK_SECRET_KEY_<ENVIRONMENT>" in err
+
+
+# --- the client on its own ------------------------------------------------------------------
+
+
+@pytest.fixture
+async def odd_server() -> AsyncIterator[str]:
+    """A server that is no Carrick server."""
+    routes = web.RouteTableDef()
+
+    @routes.get("/health")
+    async def health(_: web.Request) -> web.Response:
+        return web.Response(text="<html>hello</html>", content_type="text/html")
+
+    @routes.get("/integrations")
+    async def moved(_: web.Request) -> web.Response:
+        raise web.HTTPFound("http://127.0.0.1:1/elsewhere")
+
+    application = web.Application()
+    application.add_routes(routes)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    yield site.name
+    await runner.cleanup()
+
+
+async def test_a_server_that_does_not_answer_is_unreachable() -> None:
+    """The error names the address."""
+    async with carrick.Client("http://127.0.0.1:1", "key") as client:
+        with pytest.raises(ServerUnreachable, match=r"http://127\.0\.0\.1:1 \(Conn"):
+            await client.health()
+
+
+async def test_what_is_no_carrick_server_is_told_from_one(odd_server: str) -> None:
+    """An answer that is not JSON is not taken for an error of ours."""
+    async with carrick.Client(odd_server, "key") as client:
+        with pytest.raises(ApiError, match="not a Carrick server"):
+            await client.health()
+
+
+async def test_the_key_is_not_sent_elsewhere(odd_server: str) -> None:
+    """A redirect is not followed: it would carry the key along."""
+    async with carrick.Client(odd_server, "key") as client:
+        with pytest.raises(ApiError) as caught:
+            await client.integrations()
+
+    assert caught.value.answer_status == 302
+
+
+async def test_variables_are_set_and_removed(server: tuple[str, str]) -> None:
+    """`None` removes a variable."""
+    async with carrick.Client(*server) as client:
+        await client.set_variables({"ONE": "1", "TWO": "2"})
+        await client.set_variables({"TWO": None})
+
+        assert await client.variables() == [{"name": "ONE", "value": "1"}]
+
+
+async def test_an_error_of_the_server_keeps_its_code(server: tuple[str, str]) -> None:
+    """Programs tell errors apart by the server's own code and status."""
+    async with carrick.Client(*server) as client:
+        with pytest.raises(ApiError) as caught:
+            await client.connection("nope", "nope")
+
+    assert caught.value.answer_code == "unknown_provider_config"
+    assert caught.value.answer_status == 400

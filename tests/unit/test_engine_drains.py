@@ -1,0 +1,104 @@
+"""How one node bounds and orders its drains, and how its sweep paces itself."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from carrick.engine.drains import Drains
+from carrick.engine.sweep import Sweep
+from carrick.testing.clock import FakeClock
+
+
+class Gate:
+    """A drain that stops at a gate until it is opened."""
+
+    def __init__(self) -> None:
+        self.begun: list[int] = []
+        self.open = asyncio.Event()
+
+    async def drain(self, connection_row_id: int) -> None:
+        """Record the call and wait for the gate."""
+        self.begun.append(connection_row_id)
+        await self.open.wait()
+
+
+async def _settle() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def test_a_wake_up_during_a_drain_is_followed_by_one_more_look() -> None:
+    """Any number of wake-ups that arrive during a drain cause exactly one more."""
+    gate = Gate()
+    drains = Drains(gate.drain, concurrency=4)
+    first = asyncio.create_task(drains.run(7))
+    await _settle()
+    for _ in range(3):
+        await drains.run(7)
+    gate.open.set()
+    await first
+
+    assert gate.begun == [7, 7]
+    assert drains.count == 0
+
+
+async def test_whoever_waits_for_a_drain_may_leave_without_ending_it() -> None:
+    """Cancelling the wake-up that began a drain leaves the drain running."""
+    gate = Gate()
+    drains = Drains(gate.drain, concurrency=4)
+    wake_up = asyncio.create_task(drains.run(7))
+    await _settle()
+    wake_up.cancel()
+    await _settle()
+    assert drains.is_running(7)
+
+    gate.open.set()
+    await _settle()
+    assert drains.count == 0
+
+
+async def test_a_cancelled_drain_is_forgotten() -> None:
+    """A connection whose drain was cancelled can be drained again."""
+    gate = Gate()
+    drains = Drains(gate.drain, concurrency=4)
+    wake_up = asyncio.create_task(drains.run(7))
+    await _settle()
+    drains.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await wake_up
+    gate.open.set()
+    await drains.run(7)
+
+    assert gate.begun == [7, 7]
+
+
+async def test_finishing_without_drains_takes_no_time(clock: FakeClock) -> None:
+    """There is nothing to wait for when nothing is running."""
+    await Drains(Gate().drain, concurrency=4).finish(clock, 30)
+
+    assert clock.sleepers == 0
+
+
+async def test_due_mailboxes_that_make_no_progress_wait_for_the_next_sweep(
+    clock: FakeClock,
+) -> None:
+    """When everything due stays due the sweep pauses, although it has no room for all of it."""
+    begun: list[int] = []
+
+    async def drain(connection_row_id: int) -> None:
+        begun.append(connection_row_id)
+        raise RuntimeError("no progress")
+
+    async def due(limit: int) -> list[int]:
+        return [1, 2, 3][:limit]
+
+    drains = Drains(drain, concurrency=1)
+    sweep = asyncio.create_task(Sweep(due, drains, clock=clock, interval_s=2).run())
+    await clock.wait_for_sleepers()
+    assert begun == [1, 2, 3]
+    await clock.advance(2)
+    assert begun == [1, 2, 3, 1, 2, 3]
+    sweep.cancel()
+    await asyncio.wait({sweep})

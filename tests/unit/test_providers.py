@@ -1,0 +1,334 @@
+"""The provider catalogue: built-in entries and a user's file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from carrick.errors import ProvidersInvalid, UnknownProvider
+from carrick.model.auth import AuthMode
+from carrick.providers import (
+    Catalogue,
+    choose_language,
+    load_catalogue,
+    public_definition,
+    read_definitions,
+)
+from carrick.providers.definition import url_templates
+from carrick.providers.interpolate import alternatives, names
+
+
+@pytest.fixture(scope="module")
+def catalogue() -> Catalogue:
+    """The built-in providers."""
+    return load_catalogue()
+
+
+def written(tmp_path: Path, text: str, name: str = "mine.yaml") -> Path:
+    path = tmp_path / name
+    path.write_text(text, "utf-8")
+    return path
+
+
+def faults_of(tmp_path: Path, text: str) -> str:
+    with pytest.raises(ProvidersInvalid) as caught:
+        load_catalogue(written(tmp_path, text))
+    return caught.value.message
+
+
+EXPECTED = """salesforce salesforce-sandbox hubspot slack github gitlab google google-mail
+google-calendar google-drive microsoft outlook notion stripe stripe-app linear asana zendesk
+intercom pipedrive airtable jira discord dropbox openai anthropic twilio freshdesk shopify
+jupyterhub api-key basic none unauthenticated oauth2 oauth2-client-credentials"""
+
+
+@pytest.mark.parametrize("name", EXPECTED.split())
+def test_a_built_in_provider_is_complete(catalogue: Catalogue, name: str) -> None:
+    """Every one has a name, documentation, a category and an address."""
+    provider = catalogue.get(name)
+    assert provider.display_name
+    assert str(provider.definition["docs"]).startswith("https://")
+    assert provider.definition["categories"]
+    assert provider.proxy["base_url"]
+    assert "alias" not in provider.definition
+
+
+def test_built_in_providers_load_without_warnings(catalogue: Catalogue) -> None:
+    """What we ship follows our own format."""
+    assert catalogue.warnings == ()
+
+
+def test_values_in_built_in_addresses_are_declared(catalogue: Catalogue) -> None:
+    """Each connectionConfig name in an address is described or comes with the token."""
+    for provider in catalogue.all():
+        declared = {f"connectionConfig.{name}" for name in provider.connection_config}
+        declared |= {f"integrationConfig.{name}" for name in provider.integration_config}
+        for _, template in url_templates(provider.definition):
+            assert names(template) <= declared, provider.name
+
+
+def test_an_end_user_cannot_choose_where_client_secrets_go(catalogue: Catalogue) -> None:
+    """In OAuth 2.0 token addresses, what a browser may send is fenced in by a suffix or pattern."""
+    for provider in catalogue.all():
+        if provider.auth_mode is not AuthMode.OAUTH2:
+            continue
+        for alternative in alternatives(str(provider.definition["token_url"])):
+            for name in names(alternative):
+                key = name.removeprefix("connectionConfig.")
+                spec = provider.connection_config.get(key)
+                if spec is not None and not spec.automated:
+                    assert spec.pattern or spec.enum, (provider.name, key)
+
+
+def test_salesforce_lives_at_its_instance_url(catalogue: Catalogue) -> None:
+    """The address comes with the token and is not asked for."""
+    provider = catalogue.get("salesforce")
+    assert provider.proxy["base_url"] == "${connectionConfig.instance_url}"
+    assert provider.connection_config["instance_url"].automated
+    sandbox = catalogue.get("salesforce-sandbox")
+    assert sandbox.proxy == provider.proxy
+    assert "test.salesforce.com" in sandbox.definition["token_url"]
+
+
+def test_an_unknown_provider_is_an_error_or_nothing(catalogue: Catalogue) -> None:
+    """`get` refuses, `find` shrugs."""
+    assert catalogue.find("nope") is None
+    with pytest.raises(UnknownProvider, match="nope"):
+        catalogue.get("nope")
+
+
+def test_search_looks_at_name_and_display_name(catalogue: Catalogue) -> None:
+    """In any case, by part of a word; a dot is a dot."""
+    assert [each.name for each in catalogue.search("SALESF")] == [
+        "salesforce",
+        "salesforce-sandbox",
+    ]
+    assert "google-mail" in [each.name for each in catalogue.search("gmail")]
+    assert catalogue.search("s.ack") == []
+
+
+def test_a_users_file_adds_and_overrides(tmp_path: Path) -> None:
+    """An entry of the same name replaces the built-in one, the others stay."""
+    path = written(
+        tmp_path,
+        """
+        acme:
+          display_name: Acme
+          auth_mode: API_KEY
+          credentials: {apiKey: {type: string, title: Key, description: The key}}
+          proxy: {base_url: "https://api.acme.example", headers: {x-key: "${apiKey}"}}
+        github:
+          display_name: Fake GitHub
+          auth_mode: OAUTH2
+          token_url: http://127.0.0.1:9000/token
+          proxy: {base_url: "http://127.0.0.1:9000"}
+        """,
+    )
+    catalogue = load_catalogue(path)
+    assert catalogue.get("acme").credentials["apiKey"].title == "Key"
+    assert catalogue.get("github").proxy == {"base_url": "http://127.0.0.1:9000"}
+    assert catalogue.get("slack").display_name == "Slack"
+    assert catalogue.warnings == ()
+
+
+def test_json_is_read_as_well(tmp_path: Path) -> None:
+    """The same map, in JSON."""
+    entry = {"acme": {"display_name": "A", "auth_mode": "NONE", "proxy": {"base_url": "http://a"}}}
+    catalogue = load_catalogue(written(tmp_path, json.dumps(entry), "mine.json"))
+    assert catalogue.get("acme").auth_mode is AuthMode.NONE
+
+
+def test_an_alias_copies_and_its_own_keys_win(tmp_path: Path) -> None:
+    """Aliases follow aliases, in any order, to the file's own entries first."""
+    path = written(
+        tmp_path,
+        """
+        c: {alias: b, docs: https://c}
+        b: {alias: github, display_name: B}
+        github: {alias: github, display_name: Mine, proxy: {base_url: "http://127.0.0.1:1"}}
+        """,
+    )
+    catalogue = load_catalogue(path)
+    built_in = load_catalogue().get("github")
+    assert catalogue.get("c").display_name == "B"
+    assert catalogue.get("c").proxy == {"base_url": "http://127.0.0.1:1"}
+    assert catalogue.get("c").definition["docs"] == "https://c"
+    assert catalogue.get("github").display_name == "Mine"
+    assert catalogue.get("github").definition["token_url"] == built_in.definition["token_url"]
+
+
+def test_overriding_an_entry_leaves_its_built_in_aliases_alone(tmp_path: Path) -> None:
+    """Only what the file names changes."""
+    path = written(tmp_path, "salesforce: {alias: salesforce, display_name: Mine}")
+    catalogue = load_catalogue(path)
+    assert catalogue.get("salesforce-sandbox").display_name == "Salesforce (sandbox)"
+    assert catalogue.get("salesforce").proxy["base_url"] == "${connectionConfig.instance_url}"
+
+
+def test_unknown_keys_are_warnings(tmp_path: Path) -> None:
+    """A newer or foreign key does not keep the file from loading, and it is kept."""
+    path = written(
+        tmp_path,
+        """
+        acme:
+          auth_mode: NONE
+          surprise: 1
+          proxy: {base_url: "https://a", other: x}
+          connection_config: {a: {type: string, mystery: 1, format: phone}}
+        """,
+    )
+    catalogue = load_catalogue(path)
+    text = "\n".join(catalogue.warnings)
+    for key in ("acme.surprise", "acme.proxy.other", "acme.connection_config.a.mystery"):
+        assert f"mine.yaml: {key}: " in text
+    assert "only hostname, uri, uuid, email are enforced" in text
+    assert "display_name is missing" in text
+    assert catalogue.get("acme").definition["surprise"] == 1
+
+
+@pytest.mark.parametrize(
+    ("entry", "fault"),
+    [
+        ("acme: 5", "mine.yaml: acme: must be a map"),
+        ("acme: {display_name: A}", "acme.auth_mode: is missing; set one of OAUTH2"),
+        ("github: {display_name: A}", "`alias: github` changes single keys"),
+        ("acme: {auth_mode: MAGIC}", "acme.auth_mode: must be one of OAUTH2"),
+        ("acme: {auth_mode: NONE, disable_pkce: 'yes'}", "disable_pkce: must be true or false"),
+        ("acme: {auth_mode: NONE, token_params: [a]}", "acme.token_params: must be a map"),
+        ("acme: {auth_mode: NONE, default_scopes: {a: b}}", "default_scopes: must be a list"),
+        ("acme: {auth_mode: NONE, proxy: {}}", "acme.proxy.base_url: is missing"),
+        ("acme: {auth_mode: NONE, proxy: {base_url: api.a}}", "must begin with https://"),
+        ("acme: {auth_mode: NONE, proxy: {base_url: 'ftp://a'}}", "must begin with https://"),
+        ("acme: {auth_mode: NONE, token_url: 'https://${a'}", "has a ${ without its }"),
+        ("acme: {auth_mode: NONE, token_url: '${a}.evil.com'}", "would decide the server"),
+        ("acme: {auth_mode: NONE, token_url: '${a}${b}'}", "would decide the server"),
+        ("acme: {auth_mode: NONE, token_url: 'https://${a}@b'}", "would decide the server"),
+        ("acme: {auth_mode: NONE, connection_config: {a: text}}", "connection_config.a: must be"),
+        (
+            "acme: {auth_mode: NONE, connection_config: {a: {pattern: '['}}}",
+            "connection_config.a.pattern: is not a valid regular expression",
+        ),
+        (
+            "acme: {auth_mode: NONE, proxy: {base_url: 'http://a', headers: {x: [1]}}}",
+            "acme.proxy.headers.x: must be text",
+        ),
+        (
+            "acme: {auth_mode: NONE, proxy: {base_url: 'http://a', verification: {method: GET}}}",
+            "acme.proxy.verification.endpoints: is missing",
+        ),
+        ("acme: {alias: nope}", "acme.alias: there is no provider named 'nope'"),
+        ("a: {alias: b}\nb: {alias: a}", "goes in a circle"),
+        ("bad name: {auth_mode: NONE}", "may hold letters, digits"),
+        ("a: {auth_mode: NONE, auth_mode: BASIC}", "the key 'auth_mode' is written twice"),
+        ("a: {auth_mode: NONE}\na: {auth_mode: NONE}", "the key 'a' is written twice"),
+        ("a: [", "mine.yaml: cannot be parsed"),
+        ("- a", "mine.yaml: must be a map from provider names"),
+        ("{", "mine.yaml: cannot be parsed"),
+    ],
+)
+def test_faults_name_file_entry_and_key(tmp_path: Path, entry: str, fault: str) -> None:
+    """What is wrong is said with where it is and what it must be."""
+    assert fault in faults_of(tmp_path, entry)
+
+
+def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
+    """Nobody has to load a file once per mistake."""
+    message = faults_of(tmp_path, "a: {auth_mode: X}\nb: {auth_mode: NONE, proxy: 1}\nc: 3")
+    assert {line.split(": ")[1] for line in message.splitlines()} == {"a.auth_mode", "b.proxy", "c"}
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """With the setting that points at it."""
+    with pytest.raises(ProvidersInvalid, match="CARRICK_PROVIDERS_FILE"):
+        load_catalogue(tmp_path / "absent.yaml")
+
+
+def test_dates_and_versions_stay_text() -> None:
+    """An API version that looks like a date is not turned into one."""
+    read = read_definitions("a: {version: 2023-06-01}", origin="x")
+    assert read == {"a": {"version": "2023-06-01"}}
+
+
+def test_an_empty_file_adds_nothing(tmp_path: Path) -> None:
+    """A file of comments is a valid file."""
+    assert len(load_catalogue(written(tmp_path, "# nothing yet\n"))) == len(load_catalogue())
+
+
+def test_a_thousand_entries_load(tmp_path: Path) -> None:
+    """Aliases of one another included."""
+    entries: dict[str, Any] = {
+        f"p{number}": {"alias": f"p{number - 1}"} if number % 2 else {"alias": "github"}
+        for number in range(1, 1001)
+    }
+    entries["p0"] = {"alias": "slack"}
+    catalogue = load_catalogue(written(tmp_path, json.dumps(entries)))
+    assert catalogue.get("p999").display_name == "GitHub"
+
+
+def test_token_urls_may_differ_by_mode(tmp_path: Path) -> None:
+    """Providers with an app and a user token name an address for each."""
+    text = "a: {auth_mode: CUSTOM, token_url: {OAUTH2: 'https://a', APP: 'https://b'}}"
+    provider = load_catalogue(written(tmp_path, text)).get("a")
+    assert [template for _, template in url_templates(provider.definition)] == [
+        "https://a",
+        "https://b",
+    ]
+
+
+def test_the_public_definition_shows_everything(catalogue: Catalogue) -> None:
+    """The whole entry, its name and its logo; it can be written as JSON."""
+    shown = public_definition(catalogue.get("zendesk"), "https://c.example/", "en")
+    assert shown["name"] == "zendesk"
+    assert shown["logo_url"] == "https://c.example/images/template-logos/zendesk.svg"
+    assert shown["connection_config"]["subdomain"]["suffix"] == ".zendesk.com"
+    assert shown["token_url"].startswith("https://${connectionConfig.subdomain}")
+    for provider in catalogue.all():
+        json.dumps(public_definition(provider, "http://c", "de"))
+
+
+def test_the_public_definition_speaks_the_readers_language(tmp_path: Path) -> None:
+    """Texts of fields are replaced where the definition has them, nothing else is."""
+    path = written(
+        tmp_path,
+        """
+        a:
+          auth_mode: NONE
+          connection_config:
+            x: {type: string, title: Name, description: D}
+            y: {type: string, title: Other, description: D}
+          translations: {de: {connection_config: {x: {title: Bezeichnung}}}}
+        """,
+    )
+    provider = load_catalogue(path).get("a")
+    german = public_definition(provider, "http://c", "de")
+    assert german["connection_config"]["x"] == {
+        "type": "string",
+        "title": "Bezeichnung",
+        "description": "D",
+    }
+    assert german["connection_config"]["y"]["title"] == "Other"
+    assert "translations" not in german
+    english = public_definition(provider, "http://c", "en")
+    assert english["connection_config"]["x"]["title"] == "Name"
+
+
+@pytest.mark.parametrize(
+    ("header", "language"),
+    [
+        (None, "en"),
+        ("", "en"),
+        ("de", "de"),
+        ("de-AT,de;q=0.9,en;q=0.5", "de"),
+        ("en;q=0.2, fr;q=0.8", "fr"),
+        ("ja, es;q=0.1", "es"),
+        ("ja", "en"),
+        ("fr;q=x", "en"),
+        ("*", "en"),
+    ],
+)
+def test_the_best_liked_language_is_chosen(header: str | None, language: str) -> None:
+    """By weight, English when none of ours is liked."""
+    assert choose_language(header) == language
