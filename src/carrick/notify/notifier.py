@@ -1,0 +1,253 @@
+"""Delivery of notifications: claim what is due, sign it, send it, write down what became of it.
+
+A claim is a short lease, so whatever a stopped process held is sent by another one: at least once
+each, and those of one connection to one address in the order they were written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import traceback
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from importlib.metadata import version
+from typing import Protocol
+from urllib.parse import urlsplit, urlunsplit
+
+import structlog
+
+from carrick.environments import Environments
+from carrick.errors import CarrickError, StoreUnavailable
+from carrick.model.clock import Chance, Clock
+from carrick.model.http import OutboundAnswer, OutboundRequest
+from carrick.notify.body import stable_json
+from carrick.notify.notification import Notification, addresses
+from carrick.notify.signature import signature_headers
+from carrick.notify.verdict import judge_answer, judge_silence
+from carrick.operations import Opening, Operations
+from carrick.store import notifications as table
+from carrick.store.notifications import Attempted, Claim, StoredNotification
+from carrick.store.unit import Store, Tx
+
+_TIMEOUT_S = 20.0
+#: Longer than a send can take, so that a claim lapses only with its holder.
+_HELD = timedelta(seconds=45)
+_AT_ONCE = 32
+#: How often it looks although nobody woke it: for what other nodes wrote or left behind.
+_EVERY_S = 5.0
+#: Kinds that the log has another name for.
+_ACTIONS = {"connection_override": "connection_create"}
+_log = structlog.get_logger(__name__)
+
+
+class Send(Protocol):
+    """How a request leaves: `Egress.send`."""
+
+    async def __call__(self, request: OutboundRequest, *, timeout_s: float) -> OutboundAnswer:
+        """Send a request and return the whole answer."""
+
+
+class Notifier:
+    """Tells the developer's app what happened."""
+
+    def __init__(
+        self,
+        store: Store,
+        environments: Environments,
+        operations: Operations,
+        *,
+        send: Send,
+        clock: Clock,
+        chance: Chance,
+        webhook_urls: Mapping[str, str] | None = None,
+    ) -> None:
+        """Build it.
+
+        Args:
+            store: Where notifications wait.
+            environments: Whose signing keys are used.
+            operations: Where deliveries are logged.
+            send: How a request leaves.
+            clock: What time it is.
+            chance: Ids and jitter.
+            webhook_urls: Addresses from the settings, by environment name.
+        """
+        self._store = store
+        self._environments = environments
+        self._operations = operations
+        self._send = send
+        self._clock = clock
+        self._chance = chance
+        self._webhook_urls = dict(webhook_urls or {})
+        self._owner = chance.uuid4()
+        self._woken = asyncio.Event()
+        self._sending: set[asyncio.Task[None]] = set()
+        self._user_agent = f"carrick/{version('carrick')}"
+
+    async def write_in(self, tx: Tx, notification: Notification) -> None:
+        """Write a notification in the transaction it tells of; delivery starts after it.
+
+        Nothing is written when there is nobody to tell.
+        """
+        urls = addresses(notification, self._webhook_urls)
+        if not urls:
+            return
+        body = stable_json(notification.body)
+        for url in urls:
+            values = {
+                "id": self._chance.uuid4(),
+                "environment_id": notification.environment.row_id,
+                "connection_row_id": notification.connection_row_id,
+                "kind": notification.kind,
+                "url": url,
+                "body": body,
+            }
+            await table.insert_notification(tx, values)
+        tx.after_commit(self.wake)
+
+    def wake(self) -> None:
+        """Look for due notifications now."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Deliver what is due, until cancelled."""
+        is_first = True
+        async with asyncio.TaskGroup() as group:
+            while True:
+                self._woken.clear()
+                # One moment for both looks: what becomes due between them is not missed.
+                now = self._clock.now()
+                wait_s = _EVERY_S
+                try:
+                    if is_first and not self._store.is_postgres:
+                        await self._store.write(table.release_all)
+                    is_first = False
+                    for notification in await self._claim(now):
+                        task = group.create_task(self._deliver(notification))
+                        self._sending.add(task)
+                        task.add_done_callback(self._sent)
+                    wait_s = await self._until_next(now)
+                except StoreUnavailable as error:
+                    _log.warning("notifications_not_read", reason=error.message)
+                await self._pause(wait_s)
+
+    def _sent(self, task: asyncio.Task[None]) -> None:
+        self._sending.discard(task)
+        self.wake()  # there is room again, and the next one of that connection may go
+
+    async def _claim(self, now: datetime) -> list[StoredNotification]:
+        room = _AT_ONCE - len(self._sending)
+        if room <= 0:
+            return []
+        by = Claim(self._owner, now, now + _HELD)
+
+        async def unit(tx: Tx) -> list[StoredNotification]:
+            return await table.claim(tx, by, room)
+
+        # A look costs a read; only what is found costs a write.
+        return await self._store.write(unit) if await self._is_any_due(by) else []
+
+    async def _is_any_due(self, by: Claim) -> bool:
+        async def unit(tx: Tx) -> bool:
+            return await table.is_any_due(tx, by.now)
+
+        return await self._store.read(unit)
+
+    async def _until_next(self, now: datetime) -> float:
+        async def unit(tx: Tx) -> datetime | None:
+            return await table.next_due(tx, now)
+
+        due = await self._store.read(unit)
+        if due is None:
+            return _EVERY_S
+        return min((due - self._clock.now()).total_seconds(), _EVERY_S)
+
+    async def _pause(self, seconds: float) -> None:
+        waits = {
+            asyncio.ensure_future(self._woken.wait()),
+            asyncio.ensure_future(self._clock.sleep(seconds)),
+        }
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+
+    async def _deliver(self, notification: StoredNotification) -> None:
+        try:
+            result = await self._attempt(notification)
+
+            async def unit(tx: Tx) -> None:
+                is_ours = await table.conclude(tx, notification.id, self._owner, result)
+                if is_ours and result.finished_at is not None:
+                    await self._record(tx, notification, result)
+
+            await self._store.write(unit)
+        except StoreUnavailable as error:
+            # The claim lapses and somebody sends it again: twice is better than never.
+            _log.warning("notification_not_concluded", id=notification.id, reason=error.message)
+
+    async def _attempt(self, notification: StoredNotification) -> Attempted:
+        try:
+            key = await self._environments.signing_key(notification.environment_id)
+            answer = await self._send(self._request(notification, key), timeout_s=_TIMEOUT_S)
+        except StoreUnavailable:
+            raise
+        except Exception as error:  # one that cannot be sent must not stop the others
+            if not isinstance(error, CarrickError):
+                # Not the exception itself: some renderers show local variables, and the key is one.
+                trace = "".join(traceback.format_tb(error.__traceback__))
+                reason = type(error).__name__
+                _log.error("notification_not_sent", id=notification.id, reason=reason, trace=trace)
+            return judge_silence(notification, error, self._clock.now(), self._chance)
+        return judge_answer(notification, answer, self._clock.now(), self._chance)
+
+    def _request(self, notification: StoredNotification, key: str) -> OutboundRequest:
+        body = notification.body.encode()
+        signatures = signature_headers(
+            key,
+            body,
+            message_id=notification.id,
+            timestamp_s=int(self._clock.now().timestamp()),
+        )
+        headers = {
+            "Content-Type": "application/json",
+            "User-Agent": self._user_agent,
+            **signatures,
+        }
+        return OutboundRequest("POST", notification.url, headers, body)
+
+    async def _record(self, tx: Tx, notification: StoredNotification, result: Attempted) -> None:
+        body = json.loads(notification.body)
+        delivered = result.state == table.DELIVERED
+        opening = Opening(
+            environment_id=notification.environment_id,
+            type="webhook",
+            action=_ACTIONS.get(notification.kind, notification.kind),
+            integration_id=body.get("providerConfigKey"),
+            provider=body.get("provider"),
+            connection_row_id=notification.connection_row_id,
+            connection_id=body.get("connectionId"),
+            message="Notification delivered" if delivered else "Notification not delivered",
+            meta={
+                "notification_id": notification.id,
+                "url": _without_query(notification.url),
+                "attempts": result.attempt,
+                "answer": dict(result.last_answer),
+            },
+        )
+        operation_id = await self._operations.open_in(tx, opening)
+        error = None if delivered else {"name": "notification_failed", **result.last_answer}
+        state = "success" if delivered else "failed"
+        await self._operations.close_in(tx, operation_id, state=state, error=error)
+
+
+def _without_query(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # no URL at all; sending it has failed for that reason
+        return "[not a URL]"
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, host, parts.path, "", ""))
