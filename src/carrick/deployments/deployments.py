@@ -1,0 +1,394 @@
+"""Deployments of an environment: preview, deploy, roll back, and which functions are active.
+
+A deployment is immutable and numbered; activating one is a single transaction. A deploy that
+changes nothing makes no deployment: it reports the active one's number.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from carrick.deployments.bundle import Bundle, open_bundle
+from carrick.deployments.child import Isolate
+from carrick.deployments.diff import Preview, Scope, compare, merge
+from carrick.deployments.inspection import FoundFunction, Inspection, inspect_files
+from carrick.deployments.problem import project_invalid
+from carrick.deployments.shelf import BundleDir, Shelf
+from carrick.errors import (
+    DeploymentRejected,
+    NotFound,
+    RemovalNotConfirmed,
+    StoreUnavailable,
+    UnknownFunction,
+)
+from carrick.model.clock import Clock
+from carrick.model.event import Event, FunctionRef
+from carrick.store import deployments as table
+from carrick.store.deployments import DeploymentRow
+from carrick.store.unit import Store, Tx
+
+#: How long a bundle that no deployment uses (a dry run's) is kept.
+UNUSED_BUNDLE_LIFE = timedelta(days=1)
+#: How many deployments' functions are kept in memory; they never change.
+_REMEMBERED = 64
+
+KnownIntegrations = Callable[[int], Awaitable[set[str]]]
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """What became of a deploy."""
+
+    #: The deployment that is active now; 0 when nothing was ever deployed.
+    number: int
+    preview: Preview
+    #: False when nothing had changed, so that no deployment was made.
+    is_new: bool = True
+
+
+class Deployments:
+    """Everything that is deployed, over all environments."""
+
+    def __init__(
+        self,
+        store: Store,
+        data_dir: Path,
+        clock: Clock,
+        *,
+        known_integrations: KnownIntegrations,
+        memory_bytes: int = 512 * 1024 * 1024,
+        isolate: Isolate | None = None,
+    ) -> None:
+        """Build the room.
+
+        Args:
+            store: Where deployments and bundles are kept.
+            data_dir: Bundles and dependencies are unpacked below it.
+            clock: What counts as now.
+            known_integrations: The integration ids of an environment.
+            memory_bytes: Memory limit of the process in which an uploaded project is inspected.
+            isolate: What comes before that process's command (`Isolation.prefix`).
+        """
+        self._store = store
+        self._clock = clock
+        self._known_integrations = known_integrations
+        self._memory_bytes = memory_bytes
+        self._isolate = isolate
+        self._shelf = Shelf(data_dir)
+        self._functions: dict[table.ActiveKey, list[FunctionRef]] = {}
+        self._inspections: dict[str, Inspection] = {}
+
+    # --- deploying --------------------------------------------------------------------------
+
+    async def inspect(self, bundle: Bundle, scope: Scope | None = None) -> Inspection:
+        """Return what a bundle holds, imported in a process of its own.
+
+        Args:
+            bundle: What was sent.
+            scope: Functions out of it are neither imported nor complained about.
+
+        Raises:
+            ProjectInvalid: The bundle is not one.
+            DeploymentRejected: Its dependencies cannot be installed.
+        """
+        key = f"{bundle.id} {scope}"
+        if (known := self._inspections.get(key)) is not None:
+            return known
+        directory = await self._shelf.put(bundle)
+        _, project = await asyncio.to_thread(open_bundle, bundle.content)
+        inspection = await inspect_files(
+            project,
+            directory.path,
+            dependencies=directory.dependencies,
+            scope=scope,
+            memory_bytes=self._memory_bytes,
+            isolate=self._isolate,
+        )
+        if not inspection.problems:  # a deploy follows its preview within seconds
+            _remember(self._inspections, key, inspection, limit=8)
+        return inspection
+
+    async def preview(self, environment_id: int, bundle: Bundle, scope: Scope | None) -> Preview:
+        """Say what a deploy would do, and change nothing.
+
+        Raises:
+            ProjectInvalid: The project does not compile; `payload.problems` says where.
+            DeploymentRejected: It names integrations that do not exist, or scopes to nothing.
+        """
+        functions = await self._inspected(environment_id, bundle, scope)
+
+        async def unit(tx: Tx) -> Preview:
+            return compare(await self._active_in(tx, environment_id), functions, scope)
+
+        preview = await self._store.read(unit)
+        _demand_something_in_scope(preview, scope)
+        return preview
+
+    async def deploy(
+        self,
+        environment_id: int,
+        bundle: Bundle,
+        scope: Scope | None = None,
+        *,
+        allow_removals: bool = False,
+    ) -> Deployed:
+        """Make the bundle's functions the active ones, within the scope.
+
+        Raises:
+            ProjectInvalid: The project does not compile; `payload.problems` says where.
+            DeploymentRejected: It names integrations that do not exist, or scopes to nothing.
+            RemovalNotConfirmed: It removes functions and that was not allowed.
+        """
+        functions = await self._inspected(environment_id, bundle, scope)
+
+        async def unit(tx: Tx) -> Deployed:
+            if not await table.lock_environment(tx, environment_id):
+                raise NotFound("There is no such environment.")
+            before = await self._active_in(tx, environment_id)
+            preview = compare(before, functions, scope)
+            _demand_something_in_scope(preview, scope)
+            if preview.changes_nothing:
+                return Deployed(await _active_number(tx, environment_id), preview, is_new=False)
+            if preview.removed and not allow_removals:
+                raise _removal_not_confirmed(preview)
+            number = await table.next_number(tx, environment_id)
+            deployment_id = await table.insert_deployment(
+                tx,
+                environment_id,
+                number,
+                scope=scope.as_json() if scope else None,
+                summary=preview.summary(),
+            )
+            await table.put_bundle(tx, bundle.id, bundle.content, bundle.dependencies)
+            await table.insert_functions(tx, deployment_id, merge(before, functions, scope))
+            await table.activate(tx, environment_id, deployment_id)
+            return Deployed(number, preview)
+
+        deployed = await self._store.write(unit)
+        with contextlib.suppress(OSError, StoreUnavailable):  # deployed it is, tidy or not
+            await self.prune()
+        return deployed
+
+    async def rollback(self, environment_id: int, number: int) -> DeploymentRow:
+        """Make an earlier deployment the active one again and return it.
+
+        Raises:
+            NotFound: There is no deployment of that number.
+        """
+
+        async def unit(tx: Tx) -> DeploymentRow:
+            await table.lock_environment(tx, environment_id)
+            found = await table.by_number(tx, environment_id, number)
+            if found is None:
+                raise NotFound(f"There is no deployment {number} in this environment.")
+            if found.state != "active":
+                await table.activate(tx, environment_id, found.row_id)
+            again = await table.by_row(tx, found.row_id)
+            assert again is not None
+            return again
+
+        return await self._store.write(unit)
+
+    # --- what is active ---------------------------------------------------------------------
+
+    async def active(
+        self, environment_id: int, integration_id: str, event: Event
+    ) -> list[FunctionRef]:
+        """Return an integration's active functions of an event, in declared order."""
+
+        async def unit(tx: Tx) -> list[FunctionRef]:
+            return await self.active_in(tx, environment_id, integration_id, event)
+
+        return await self._store.read(unit)
+
+    async def active_in(
+        self, tx: Tx, environment_id: int, integration_id: str, event: Event
+    ) -> list[FunctionRef]:
+        """Return the same within a transaction."""
+        functions = await self._active_in(tx, environment_id)
+        return [
+            function
+            for function in functions
+            if function.integration_id == integration_id and function.event is event
+        ]
+
+    async def functions(self, environment_id: int) -> list[FunctionRef]:
+        """Return every active function by integration, in declared order."""
+
+        async def unit(tx: Tx) -> list[FunctionRef]:
+            return list(await self._active_in(tx, environment_id))
+
+        return await self._store.read(unit)
+
+    async def resolve(
+        self, environment_id: int, integration_id: str, name: str
+    ) -> FunctionRef | None:
+        """Return a function as it is active, else as the last deployment that had it had it."""
+
+        async def unit(tx: Tx) -> FunctionRef | None:
+            return await self.resolve_in(tx, environment_id, integration_id, name)
+
+        return await self._store.read(unit)
+
+    async def resolve_in(
+        self, tx: Tx, environment_id: int, integration_id: str, name: str
+    ) -> FunctionRef | None:
+        """Return the same within a transaction."""
+        for function in await self._active_in(tx, environment_id):
+            if (function.integration_id, function.name) == (integration_id, name):
+                return function
+        return await table.latest_function(tx, environment_id, integration_id, name)
+
+    async def list_deployments(
+        self, environment_id: int, *, limit: int = 50, before: int | None = None
+    ) -> list[DeploymentRow]:
+        """Return an environment's deployments, the newest first.
+
+        Args:
+            environment_id: Whose.
+            limit: At most so many.
+            before: Only numbers below this one.
+        """
+
+        async def unit(tx: Tx) -> list[DeploymentRow]:
+            return await table.list_deployments(tx, environment_id, limit=limit, before=before)
+
+        return await self._store.read(unit)
+
+    # --- bundles ----------------------------------------------------------------------------
+
+    async def store_bundle(self, bundle: Bundle) -> None:
+        """Keep a bundle that is not deployed, for a dry run."""
+
+        async def unit(tx: Tx) -> None:
+            await table.put_bundle(tx, bundle.id, bundle.content, bundle.dependencies)
+
+        await self._store.write(unit)
+
+    async def functions_of_bundle(
+        self, environment_id: int, bundle: Bundle, scope: Scope | None = None
+    ) -> list[FunctionRef]:
+        """Return the functions of a bundle that is not deployed; their deployment is 0.
+
+        Raises:
+            ProjectInvalid: The project does not compile; `payload.problems` says where.
+        """
+        inspection = await self.inspect(bundle, scope)
+        if inspection.problems:
+            raise project_invalid(inspection.problems)
+        return [_ref(environment_id, bundle, function) for function in inspection.functions]
+
+    async def materialise(self, bundle_id: str) -> BundleDir:
+        """Return where a bundle's code lies on disk, putting it there when it does not yet.
+
+        Raises:
+            UnknownFunction: There is no such bundle.
+            DeploymentRejected: Its dependencies cannot be installed here.
+        """
+        if (ready := self._shelf.find(bundle_id)) is not None:
+            return ready
+
+        async def unit(tx: Tx) -> tuple[bytes, tuple[str, ...]] | None:
+            return await table.get_bundle(tx, bundle_id)
+
+        found = await self._store.read(unit)
+        if found is None:
+            raise UnknownFunction("The code of this function is not in the store.")
+        return await self._shelf.put(Bundle(bundle_id, *found))
+
+    async def prune(self) -> None:
+        """Forget bundles that no deployment uses and that are older than a day."""
+        before = self._clock.now() - UNUSED_BUNDLE_LIFE
+
+        async def unit(tx: Tx) -> set[str]:
+            await table.delete_unused_bundles(tx, before=before)
+            return await table.bundle_ids(tx)
+
+        await self._shelf.prune(await self._store.write(unit), before=before)
+
+    # --- inside -----------------------------------------------------------------------------
+
+    async def _inspected(
+        self, environment_id: int, bundle: Bundle, scope: Scope | None
+    ) -> Sequence[FunctionRef]:
+        functions = await self.functions_of_bundle(environment_id, bundle, scope)
+        covered = [
+            function
+            for function in functions
+            if scope is None or scope.covers(function.integration_id, function.name)
+        ]
+        wanted = {function.integration_id for function in covered}
+        unknown = sorted(wanted - await self._known_integrations(environment_id))
+        if unknown:
+            names = ", ".join(unknown)
+            raise DeploymentRejected(
+                f"The project has functions for {names}, but this environment has no such "
+                f"integration. Create it first: carrick integrations create {unknown[0]} "
+                "--provider <provider>",
+                payload={"unknown_integrations": unknown},
+            )
+        return covered
+
+    async def _active_in(self, tx: Tx, environment_id: int) -> Sequence[FunctionRef]:
+        key = await table.active_key(tx, environment_id)
+        if key is None:
+            return ()
+        # A deployment's functions never change, so this holds on every node. The key has its time
+        # in it because SQLite may give the row id of a transaction that was undone to the next.
+        if (known := self._functions.get(key)) is None:
+            known = await table.functions_of(tx, key[0])
+            _remember(self._functions, key, known, limit=_REMEMBERED)
+        return known
+
+
+def _ref(environment_id: int, bundle: Bundle, found: FoundFunction) -> FunctionRef:
+    return FunctionRef(
+        environment_id=environment_id,
+        deployment_id=0,
+        bundle_id=bundle.id,
+        integration_id=found.integration_id,
+        name=found.name,
+        position=found.position,
+        content_hash=found.content_hash,
+        declaration=found.declaration,
+    )
+
+
+async def _active_number(tx: Tx, environment_id: int) -> int:
+    key = await table.active_key(tx, environment_id)
+    row = await table.by_row(tx, key[0]) if key is not None else None
+    return row.number if row is not None else 0
+
+
+def _demand_something_in_scope(preview: Preview, scope: Scope | None) -> None:
+    if scope is None:
+        return
+    touched = (*preview.added, *preview.changed, *preview.unchanged, *preview.removed)
+    integrations = {change.integration_id for change in touched}
+    functions = {change.label for change in touched}
+    missing = [one for one in scope.integration_ids if one not in integrations]
+    missing += [one for one in scope.functions if one not in functions]
+    if missing:
+        raise DeploymentRejected(
+            f"There is no function of {', '.join(missing)}, neither in the project nor deployed.",
+            payload={"missing": missing},
+        )
+
+
+def _removal_not_confirmed(preview: Preview) -> RemovalNotConfirmed:
+    names = ", ".join(change.label for change in preview.removed)
+    return RemovalNotConfirmed(
+        f"This would remove {names}. Allow removals to go on, or deploy a scope.",
+        payload={"removed": [change.as_json() for change in preview.removed]},
+    )
+
+
+def _remember(cache: dict, key: object, value: object, *, limit: int) -> None:  # type: ignore[type-arg]
+    cache[key] = value
+    while len(cache) > limit:
+        del cache[next(iter(cache))]

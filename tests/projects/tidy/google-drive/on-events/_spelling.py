@@ -1,0 +1,1 @@
+"""A name that begins with _ is nobody's function."""

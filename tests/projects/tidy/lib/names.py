@@ -1,0 +1,3 @@
+"""Names that several functions use."""
+
+GREETING = "hello"
