@@ -1,0 +1,358 @@
+"""Builds every room in order, starts the loops that keep them, and stops them in reverse.
+
+Nothing else knows which rooms there are. `running` is the whole server without a socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from carrick.api import create_api
+from carrick.api.services import Readiness, Services
+from carrick.connections import Connections
+from carrick.credentials import FreshCredentials
+from carrick.deployments import Deployments
+from carrick.dryrun import DryRuns
+from carrick.egress import Egress, EgressPolicy
+from carrick.engine import EmbeddedEngine, PostgresEngine, install_schema
+from carrick.environments import ApiKeys, ConnectSessions, Environments, Integrations, Variables
+from carrick.errors import CarrickError, StoreInUse, StoreOutdated
+from carrick.journal import Journal
+from carrick.lifecycle.journeys import Lifecycle
+from carrick.lifecycle.progress import Progress
+from carrick.lifecycle.rooms import Rooms, Timing
+from carrick.lifecycle.watch import RefreshWatch
+from carrick.model.clock import Chance, Clock, SystemChance, SystemClock
+from carrick.model.http import OutboundRequest
+from carrick.notify import Notifier
+from carrick.operations import Operations
+from carrick.providers import load_catalogue
+from carrick.proxy import Proxy
+from carrick.runtime.calls import CallServices
+from carrick.runtime.pool import RunnerLimits, RunnerPool
+from carrick.settings import Settings
+from carrick.store import mailboxes
+from carrick.store.migrate import migrate, schema_state
+from carrick.store.unit import Store, Tx, open_store, ping, sqlite_url
+from carrick.vault import OpenedVault, open_vault
+
+_log = structlog.get_logger("carrick")
+_FLUSH_S = 1.0
+
+
+@dataclass(frozen=True)
+class App:
+    """A built and running server: what the HTTP layer serves and what tests look into."""
+
+    settings: Settings
+    api: Any
+    services: Services
+    rooms: Rooms
+    vault: OpenedVault
+    #: API keys that were made on this start, by environment.
+    created_keys: dict[str, str]
+
+
+class _Engine:
+    """Joins the port `Wake` with the engine, which needs the lifecycle that needs the port."""
+
+    def __init__(self) -> None:
+        self.engine: EmbeddedEngine | PostgresEngine | None = None
+
+    async def wake_in(
+        self, tx: Tx, *, connection_row_id: int, event_id: int, attempt: int, due_at: datetime
+    ) -> None:
+        """Hand a wake-up to the engine."""
+        assert self.engine is not None, "the engine is joined before the first journey"
+        await self.engine.wake_in(
+            tx,
+            connection_row_id=connection_row_id,
+            event_id=event_id,
+            attempt=attempt,
+            due_at=due_at,
+        )
+
+
+@contextlib.contextmanager
+def _only_server(data_dir: Path) -> Iterator[None]:
+    """Hold a data directory against a second server.
+
+    Raises:
+        StoreInUse: Another server holds it.
+    """
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (data_dir / "server.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise StoreInUse(
+                f"Another server is using {data_dir}. One server process per SQLite file: stop it, "
+                "choose another CARRICK_DATA_DIR, or use Postgres."
+            ) from error
+        yield
+
+
+@contextlib.asynccontextmanager
+async def opened_store(settings: Settings, clock: Clock, *, migrated: bool) -> AsyncIterator[Store]:
+    """Open the store, with its schema in order.
+
+    Args:
+        settings: Where it is.
+        clock: What it takes as now.
+        migrated: Migrate a Postgres store as well; SQLite is always migrated.
+
+    Raises:
+        StoreOutdated: A Postgres schema has to be migrated first.
+    """
+    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    url = settings.database_url or sqlite_url(settings.data_dir / "carrick.db")
+    store = open_store(url, clock)
+    await store.start()
+    try:
+        state = await schema_state(store)
+        if state != "current":
+            if store.is_postgres and not migrated:
+                raise StoreOutdated(
+                    f"The database schema is {state}. Run `carrick migrate`, "
+                    "or start with `carrick serve --migrate`."
+                )
+            await migrate(store)
+        if store.is_postgres and migrated:
+            await install_schema(store)
+        yield store
+    finally:
+        await store.close()
+
+
+@contextlib.asynccontextmanager
+async def running(
+    settings: Settings,
+    *,
+    clock: Clock | None = None,
+    chance: Chance | None = None,
+    timing: Timing | None = None,
+    migrate_first: bool = False,
+) -> AsyncIterator[App]:
+    """Build and start everything, and stop it in reverse order at the end."""
+    clock, chance = clock or SystemClock(), chance or SystemChance()
+    async with contextlib.AsyncExitStack() as stack:
+        if settings.database_url is None:
+            stack.enter_context(_only_server(settings.data_dir))
+        store = await stack.enter_async_context(
+            opened_store(settings, clock, migrated=migrate_first)
+        )
+        opened = open_vault(settings, is_postgres=store.is_postgres)
+        egress = Egress(EgressPolicy(settings.egress_allow))
+        stack.push_async_callback(egress.close)
+        joint = _Engine()
+        rooms, services, created = await _build(
+            settings, store, opened, egress, joint, clock, chance, timing or Timing()
+        )
+        stack.push_async_callback(rooms.pool.close)
+        await rooms.pool.start()
+        await _void_leases(store)
+        for loop in (rooms.operations.run, rooms.notifier.run, _flushing(rooms)):
+            stack.push_async_callback(_cancelled, asyncio.create_task(loop()))
+        stack.push_async_callback(_flush, rooms)
+        await _warm(rooms)
+        engine = _engine(rooms, services.lifecycle)
+        joint.engine = engine
+        await engine.start()
+        stack.push_async_callback(engine.stop, rooms.timing.stop_s)
+        api = create_api(services)
+        yield App(settings, api, services, rooms, opened, created)
+
+
+async def _build(
+    settings: Settings,
+    store: Store,
+    opened: OpenedVault,
+    egress: Egress,
+    joint: _Engine,
+    clock: Clock,
+    chance: Chance,
+    timing: Timing,
+) -> tuple[Rooms, Services, dict[str, str]]:
+    vault = opened.vault
+    catalogue = load_catalogue(settings.providers_file)
+    environments = Environments(store, vault, clock, chance)
+    api_keys = ApiKeys(store, chance, environments.recent)
+    variables = Variables(store, vault)
+    integrations = Integrations(store, vault, catalogue, chance)
+    sessions = ConnectSessions(store, clock, chance)
+    created = await environments.ensure_defaults(
+        {name: key.get_secret_value() for name, key in settings.secret_keys.items()},
+        opened.keyfile,
+    )
+    operations = Operations(store, clock, chance)
+    connections = Connections(store, clock)
+    notifier = Notifier(
+        store,
+        environments,
+        operations,
+        send=egress.send,
+        clock=clock,
+        chance=chance,
+        webhook_urls=settings.webhook_urls,
+    )
+
+    async def known_integrations(environment_id: int) -> set[str]:
+        return {one.integration_id for one in await integrations.list(environment_id)}
+
+    deployments = Deployments(
+        store,
+        settings.data_dir.absolute(),
+        clock,
+        known_integrations=known_integrations,
+        memory_bytes=settings.runner_memory_bytes,
+    )
+    fresh = FreshCredentials(
+        store=store,
+        vault=vault,
+        send=egress.send,
+        catalogue=catalogue,
+        integrations=integrations,
+        observer=RefreshWatch(operations, notifier, catalogue),
+        clock=clock,
+        chance=chance,
+    )
+    proxy = Proxy(egress, clock, chance)
+    pool = RunnerPool(
+        RunnerLimits(
+            memory_bytes=settings.runner_memory_bytes, concurrency=settings.runner_concurrency
+        ),
+        clock,
+        deployments.materialise,
+        isolation=settings.isolation,
+    )
+    rooms = Rooms(
+        store=store,
+        vault=vault,
+        clock=clock,
+        chance=chance,
+        catalogue=catalogue,
+        environments=environments,
+        integrations=integrations,
+        connections=connections,
+        fresh=fresh,
+        deployments=deployments,
+        journal=Journal(store, vault),
+        operations=operations,
+        notifier=notifier,
+        proxy=proxy,
+        pool=pool,
+        calls=CallServices(
+            store=store,
+            vault=vault,
+            clock=clock,
+            proxy=proxy,
+            egress=egress,
+            variables=variables,
+            operations=operations,
+        ),
+        wake=joint,
+        progress=Progress(),
+        node_id=f"node-{chance.token_hex(6)}",
+        timing=timing,
+    )
+    services = Services(
+        settings=settings,
+        clock=clock,
+        chance=chance,
+        catalogue=catalogue,
+        environments=environments,
+        api_keys=api_keys,
+        variables=variables,
+        integrations=integrations,
+        sessions=sessions,
+        connections=connections,
+        credentials=fresh,
+        lifecycle=Lifecycle(rooms),
+        deployments=deployments,
+        dry_runs=DryRuns(rooms),
+        operations=operations,
+        proxy=proxy,
+        ping=_pinger(store),
+        ready=lambda: Readiness(pool.is_ready(), "" if pool.is_ready() else "no runner starts"),
+        check_url=_url_check(egress),
+    )
+    return rooms, services, created
+
+
+def _engine(rooms: Rooms, lifecycle: Lifecycle) -> EmbeddedEngine | PostgresEngine:
+    if rooms.store.is_postgres:
+        return PostgresEngine(
+            rooms.store,
+            drain=lifecycle.drain,
+            due=lifecycle.due,
+            clock=rooms.clock,
+            node_id=rooms.node_id,
+        )
+    return EmbeddedEngine(
+        drain=lifecycle.drain, due=lifecycle.due, clock=rooms.clock, node_id=rooms.node_id
+    )
+
+
+def _pinger(store: Store) -> Callable[[], Awaitable[None]]:
+    async def ask() -> None:
+        await ping(store)
+
+    return ask
+
+
+def _url_check(egress: Egress) -> Callable[[str], Awaitable[None]]:
+    async def check(url: str) -> None:
+        await egress.check(OutboundRequest("GET", url))
+
+    return check
+
+
+async def _void_leases(store: Store) -> None:
+    """On SQLite this process is the only one, so whatever held a lease is dead."""
+    if not store.is_postgres:
+        await store.write(mailboxes.void_all)
+
+
+async def _warm(rooms: Rooms) -> None:
+    """Have a runner ready for every deployment that is active, so that the first call is fast."""
+    bundles = set()
+    for environment in await rooms.environments.list():
+        bundles |= {f.bundle_id for f in await rooms.deployments.functions(environment.row_id)}
+    for bundle_id in sorted(bundles):
+        try:
+            await rooms.pool.warm(bundle_id, "validation")
+        except CarrickError as error:
+            _log.error("deployment_not_ready", bundle=bundle_id[:12], reason=error.message)
+
+
+def _flushing(rooms: Rooms) -> Callable[[], Coroutine[Any, Any, None]]:
+    async def flush_forever() -> None:
+        while True:
+            await rooms.clock.sleep(_FLUSH_S)
+            try:
+                await rooms.connections.flush()
+            except CarrickError as error:
+                _log.warning("facts_not_written", reason=error.message)
+
+    return flush_forever
+
+
+async def _flush(rooms: Rooms) -> None:
+    with contextlib.suppress(CarrickError):
+        await rooms.connections.flush()
+        await rooms.operations.flush()
+
+
+async def _cancelled(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task

@@ -1,0 +1,104 @@
+"""The server process: logs, a socket, and the HTTP server in front of the running rooms."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import sys
+
+import structlog
+import uvicorn
+import uvloop
+
+from carrick.app.building import App, running
+from carrick.errors import SettingsInvalid
+from carrick.settings import Settings
+
+#: Seconds requests that are under way get to finish when the server is told to stop.
+_GRACE_S = 10
+
+
+def serve(settings: Settings, *, migrate_first: bool = False) -> None:
+    """Serve until told to stop.
+
+    Raises:
+        CarrickError: It cannot start; the message says why and what to do.
+    """
+    configure_logs(settings)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(settings, migrate_first=migrate_first))
+
+
+async def _serve(settings: Settings, *, migrate_first: bool) -> None:
+    listening = _listen(settings)
+    with listening:
+        async with running(settings, migrate_first=migrate_first) as app:
+            _say(app, listening)
+            config = uvicorn.Config(
+                app.api,
+                http="httptools",
+                ws="websockets-sansio",
+                lifespan="off",
+                access_log=False,
+                log_config=None,
+                server_header=False,
+                timeout_graceful_shutdown=_GRACE_S,
+            )
+            await uvicorn.Server(config).serve(sockets=[listening])
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((settings.host, settings.port))
+        listening.listen(2048)
+    except OSError as error:
+        listening.close()
+        raise SettingsInvalid(
+            f"Cannot listen on {settings.host}:{settings.port}: {error.strerror}. "
+            "Stop what uses the port, or set CARRICK_PORT to another one."
+        ) from error
+    listening.setblocking(False)
+    return listening
+
+
+def _say(app: App, listening: socket.socket) -> None:
+    """Tell a person what was started and where things are; keys by file, never by value."""
+    settings = app.settings
+    host, port = listening.getsockname()[:2]
+    url = settings.public_url or f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    lines = [f"Carrick is listening on {url}"]
+    if settings.database_url is None:
+        lines.append(f"Data is kept in {settings.data_dir.absolute()}")
+    keyfile = settings.data_dir.absolute() / "keys.toml"
+    if app.vault.created:
+        lines.append(f"An encryption key was made: keep a copy of {keyfile}, data is lost without it")
+    if app.created_keys:
+        names = ", ".join(sorted(app.created_keys))
+        where = f"read them in {keyfile}" if app.vault.keyfile else "set CARRICK_SECRET_KEY_<NAME>"
+        lines.append(f"API keys were made for {names}: {where}")
+    print("\n".join(lines), file=sys.stderr, flush=True)  # noqa: T201 - a greeting, not a log
+
+
+def configure_logs(settings: Settings) -> None:
+    """Send logs to stderr: lines for a person at a terminal, JSON elsewhere."""
+    level = getattr(logging, settings.log_level.upper(), logging.INFO)
+    as_json = settings.log_format == "json" or (
+        settings.log_format == "auto" and not sys.stderr.isatty()
+    )
+    renderer = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    logging.basicConfig(level=max(level, logging.WARNING), stream=sys.stderr)

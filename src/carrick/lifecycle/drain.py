@@ -1,0 +1,172 @@
+"""Working a mailbox off: due events one at a time, in order, under the mailbox's lease.
+
+look → run → settle, until nothing is due; then let go, unless something was written meanwhile.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+from carrick.errors import ResultLost
+from carrick.journal import Recorder
+from carrick.lifecycle.attempts import Attempt, run
+from carrick.lifecycle.mailbox import Mailboxes
+from carrick.lifecycle.rooms import Rooms
+from carrick.lifecycle.settle import Settle
+from carrick.model.connection import Connection, ConnectionState
+from carrick.model.event import Effect, Event, FunctionRef, HostFailed, Outcome
+from carrick.runtime.subjects import Guard, LiveSubject, Place
+from carrick.store import events as event_rows
+from carrick.store.events import EventRow, EventState
+from carrick.store.mailboxes import Lease, demand
+from carrick.store.unit import Tx
+
+#: Interruptions after which a run gets a process of its own.
+_ALONE_AFTER = 2
+
+
+class Drain:
+    """Drains mailboxes; the engine calls it whenever one may have something due."""
+
+    def __init__(self, rooms: Rooms, mailboxes: Mailboxes, settle: Settle) -> None:
+        self._rooms = rooms
+        self._mailboxes = mailboxes
+        self._settle = settle
+
+    async def drain(self, connection_row_id: int) -> None:
+        """Run what is due in one connection's mailbox; nothing if somebody else holds it."""
+        lease = await self._mailboxes.acquire(connection_row_id)
+        if lease is None:
+            return
+        async with self._mailboxes.held(lease):
+            with contextlib.suppress(ResultLost):  # taken over: the new holder does the rest
+                while not await self._turn(lease):
+                    self._rooms.progress.announce(connection_row_id)
+
+    async def _turn(self, lease: Lease) -> bool:
+        """Run the first event if it is due; return whether the mailbox was given up."""
+        event, version = await self._mailboxes.look(lease)
+        if event is None or event.due_at > self._rooms.clock.now():
+            return await self._mailboxes.release(lease, version)
+        begun = await self._begin(lease, event)
+        if begun is not None:
+            outcome = await self._run(lease, begun)
+            await self._settle.settle(lease, begun, outcome)
+        return False
+
+    async def _begin(self, lease: Lease, event: EventRow) -> EventRow | None:
+        """Mark the event as running, and count the interruption if it was running already."""
+
+        async def unit(tx: Tx) -> EventRow | None:
+            await demand(tx, lease)
+            found = await event_rows.get(tx, event.id)
+            if found is None or not found.is_unfinished:
+                return None
+            interruptions = found.interruptions + (found.state is EventState.RUNNING)
+            await event_rows.change(
+                tx,
+                event.id,
+                state=EventState.RUNNING.value,
+                interruptions=interruptions,
+                first_started_at=found.first_started_at or tx.now,
+            )
+            await self._rooms.operations.start_in(tx, found.operation_id)
+            return await event_rows.get(tx, event.id)
+
+        return await self._rooms.store.write(unit)
+
+    # --- one attempt ------------------------------------------------------------------------
+
+    async def _run(self, lease: Lease, event: EventRow) -> Outcome:
+        connection = await self._rooms.connections.by_row(event.connection_row_id)
+        if connection is None or connection.state is ConnectionState.GONE:
+            return HostFailed("the connection is gone")
+        function = await self._rooms.deployments.resolve(
+            event.environment_id, connection.integration_id, event.function
+        )
+        if function is None:
+            return HostFailed(f"no deployment has a function named {event.function}")
+        if self._settle.too_often_interrupted(event):
+            return HostFailed(f"it was interrupted {event.interruptions} times")
+        subject, recorder = await self._subject(lease, event, connection, function)
+        ended = await run(
+            self._rooms, await self._attempt(event, function), subject, recorder
+        )
+        return ended.outcome
+
+    async def _subject(
+        self, lease: Lease, event: EventRow, connection: Connection, function: FunctionRef
+    ) -> tuple[LiveSubject, Recorder]:
+        rooms = self._rooms
+        environment = await rooms.environments.get(event.environment_id)
+        integration = await rooms.integrations.by_row(event.integration_row_id)
+        assert environment is not None and integration is not None, "both outlive their events"
+        guard = Guard(rooms.store, lease)
+        recorder = Recorder(
+            journal=rooms.journal,
+            run_id=event.run_id,
+            function=event.function,
+            connection_row_id=connection.row_id,
+            demand=guard.demand,
+            park_unknown=function.declaration.on_unknown == "park",
+        )
+        subject = LiveSubject(
+            place=Place(
+                environment,
+                integration,
+                rooms.catalogue.get(connection.provider),
+                connection.connection_id,
+            ),
+            row_id=connection.row_id,
+            guard=guard,
+            recorder=recorder,
+            store=rooms.store,
+            connections=rooms.connections,
+            fresh=rooms.fresh,
+            for_cleanup=connection.state is ConnectionState.DELETING,
+        )
+        return subject, recorder
+
+    async def _attempt(self, event: EventRow, function: FunctionRef) -> Attempt:
+        rooms = self._rooms
+        previous = None
+        if event.previous is not None:
+            previous = rooms.vault.open_json(event.previous, context=f"previous:{event.run_id}")
+        return Attempt(
+            function=function,
+            run_id=event.run_id,
+            number=event.attempt + 1,
+            occasion=event.occasion,
+            operation_id=event.operation_id,
+            started_at=event.first_started_at or rooms.clock.now(),
+            timeout_s=function.declaration.timeout,
+            lane="lifecycle",
+            connection_row_id=event.connection_row_id,
+            alone=event.interruptions >= _ALONE_AFTER,
+            previous=previous,
+            effects=await self._effects(event),
+        )
+
+    async def _effects(self, event: EventRow) -> list[Effect]:
+        """Return what failed setups left behind, for a cleanup to see."""
+        if event.event is not Event.PRE_CONNECTION_DELETION:
+            return []
+
+        async def unit(tx: Tx) -> list[Effect]:
+            setups = await event_rows.of_connection(
+                tx, event.connection_row_id, Event.POST_CONNECTION_CREATION
+            )
+            failed = [setup.run_id for setup in setups if setup.state is EventState.FAILED]
+            return await self._rooms.journal.effects_in(tx, failed)
+
+        return await self._rooms.store.read(unit)
+
+    async def due(self, limit: int) -> list[int]:
+        """Return connections whose mailbox has something due and no holder, for the sweep."""
+
+        async def unit(tx: Tx) -> list[int]:
+            return await event_rows.due_mailboxes(tx, limit)
+
+        return await self._rooms.store.read(unit)
+
+

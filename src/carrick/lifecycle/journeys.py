@@ -1,0 +1,205 @@
+"""The lifecycle as its callers see it: one object with a method for each journey."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from carrick.errors import InvalidBody, NotFound, OperationNotRetryable
+from carrick.lifecycle.connect import Connect
+from carrick.lifecycle.delete import Delete, Deletion
+from carrick.lifecycle.drain import Drain
+from carrick.lifecycle.mailbox import Mailboxes, wake
+from carrick.lifecycle.request import Connected, ConnectRequest
+from carrick.lifecycle.rooms import Rooms
+from carrick.lifecycle.settle import Settle
+from carrick.model.connection import SetupState
+from carrick.model.environment import Environment
+from carrick.model.event import Event
+from carrick.store import connections as rows
+from carrick.store import events as event_rows
+from carrick.store.events import CleanupRow, EventRow, EventState
+from carrick.store.unit import Tx
+
+__all__ = ["Cleanup", "ConnectRequest", "Connected", "Deletion", "Lifecycle"]
+
+
+@dataclass(frozen=True)
+class Cleanup:
+    """A cleanup that is not done, for the person who has to see to it."""
+
+    id: int
+    connection_id: str
+    integration_id: str
+    function: str
+    state: str
+    attempts: int
+    interruptions: int
+    due_at: datetime | None
+    error_kind: str | None
+    error_message: str | None
+    operation_id: str
+    created_at: datetime
+
+
+class Lifecycle:
+    """Connect, reconnect, delete, and seeing to what was left over."""
+
+    def __init__(self, rooms: Rooms) -> None:
+        mailboxes = Mailboxes(rooms)
+        self._rooms = rooms
+        self._connect = Connect(rooms, mailboxes)
+        self._delete = Delete(rooms)
+        self._drain = Drain(rooms, mailboxes, Settle(rooms, self._delete))
+
+    async def connect(self, request: ConnectRequest) -> Connected:
+        """Connect, reconnect or import; see `carrick.lifecycle.connect`."""
+        return await self._connect.run(request)
+
+    async def delete_connection(
+        self, environment: Environment, integration_id: str, connection_id: str
+    ) -> Deletion:
+        """Delete a connection; see `carrick.lifecycle.delete`."""
+        return await self._delete.connection(environment, integration_id, connection_id)
+
+    async def delete_integration(self, environment: Environment, integration_id: str) -> Deletion:
+        """Delete an integration and each of its connections."""
+        return await self._delete.integration(environment, integration_id)
+
+    async def drain(self, connection_row_id: int) -> None:
+        """Run what is due for one connection; the engine's handler."""
+        await self._drain.drain(connection_row_id)
+
+    async def due(self, limit: int) -> list[int]:
+        """Return connections that have something due; the engine's sweep."""
+        return await self._drain.due(limit)
+
+    # --- what was left over -----------------------------------------------------------------
+
+    async def cleanups(
+        self, environment_id: int, *, limit: int = 100, after: int | None = None
+    ) -> Sequence[Cleanup]:
+        """Return cleanups that are not done, oldest first."""
+
+        async def unit(tx: Tx) -> list[CleanupRow]:
+            return await event_rows.unfinished_cleanups(
+                tx, environment_id, limit=limit, after=after
+            )
+
+        return [_cleanup(row) for row in await self._rooms.store.read(unit)]
+
+    async def retry_cleanup(self, environment_id: int, cleanup_id: int) -> None:
+        """Give a parked or waiting cleanup a fresh set of attempts, now.
+
+        Raises:
+            NotFound: There is no such cleanup.
+        """
+
+        async def unit(tx: Tx) -> None:
+            event = await _demand_cleanup(tx, environment_id, cleanup_id)
+            await self._again_in(tx, event)
+
+        await self._rooms.store.write(unit)
+
+    async def force_cleanup(self, environment_id: int, cleanup_id: int, reason: str) -> None:
+        """Give a cleanup up for good, with a reason that is kept.
+
+        Raises:
+            NotFound: There is no such cleanup.
+            InvalidBody: There is no reason.
+        """
+        if not reason.strip():
+            raise InvalidBody("Say why: the reason is kept with the operation.")
+
+        async def unit(tx: Tx) -> None:
+            event = await _demand_cleanup(tx, environment_id, cleanup_id)
+            if event.state is EventState.RUNNING:
+                raise OperationNotRetryable("This cleanup is running right now; try again after.")
+            await event_rows.change(
+                tx, event.id, state=EventState.SUPERSEDED.value, finished_at=tx.now
+            )
+            operations = self._rooms.operations
+            await operations.reopen_in(tx, event.operation_id)
+            await operations.close_in(
+                tx, event.operation_id, state="cancelled", message=f"Forced: {reason.strip()}"
+            )
+            await self._delete.finish_in(tx, event.connection_row_id)
+
+        await self._rooms.store.write(unit)
+
+    async def retry_operation(self, environment_id: int, operation_id: str) -> None:
+        """Run a failed setup or a parked cleanup again, under the same run.
+
+        Raises:
+            NotFound: There is no such operation of an event function.
+            OperationNotRetryable: It did not fail, or its connection is gone.
+        """
+
+        async def unit(tx: Tx) -> None:
+            event = await event_rows.by_operation(tx, environment_id, operation_id)
+            if event is None:
+                raise NotFound("There is no operation of an event function by that id.")
+            if event.state not in (EventState.FAILED, EventState.PARKED):
+                raise OperationNotRetryable(f"This operation is {event.state}; nothing to retry.")
+            connection = await rows.get(tx, event.connection_row_id, lock=True)
+            setup = event.event is Event.POST_CONNECTION_CREATION
+            if connection is None or (setup and not connection.is_usable):
+                raise OperationNotRetryable("The connection is being deleted, or is gone.")
+            await self._again_in(tx, event)
+            if setup:
+                await rows.change(tx, connection.row_id, {"setup": SetupState.PENDING.value})
+
+        await self._rooms.store.write(unit)
+
+    async def _again_in(self, tx: Tx, event: EventRow) -> None:
+        changes: dict[str, Any] = {"due_at": tx.now}
+        if not event.is_unfinished:
+            changes |= {
+                "state": EventState.WAITING.value,
+                "attempt": 0,
+                "interruptions": 0,
+                "finished_at": None,
+            }
+        await event_rows.change(tx, event.id, **changes)
+        await self._rooms.operations.reopen_in(tx, event.operation_id)
+        again = await event_rows.get(tx, event.id)
+        assert again is not None
+        stamp = int(tx.now.timestamp() * 1000) % 1_000_000_000
+        await wake(self._rooms, tx, again, again=stamp)
+
+
+async def _demand_cleanup(tx: Tx, environment_id: int, cleanup_id: int) -> EventRow:
+    event = await event_rows.get(tx, cleanup_id)
+    wanted = (
+        event is not None
+        and event.environment_id == environment_id
+        and event.event is Event.PRE_CONNECTION_DELETION
+        and (event.is_unfinished or event.state is EventState.PARKED)
+    )
+    if not wanted or event is None:
+        raise NotFound("There is no unfinished cleanup by that id.")
+    await rows.get(tx, event.connection_row_id, lock=True)
+    return event
+
+
+def _cleanup(row: CleanupRow) -> Cleanup:
+    event = row.event
+    state = event.state.value
+    if event.state is EventState.WAITING:
+        state = "retrying" if event.attempt else "pending"
+    return Cleanup(
+        id=event.id,
+        connection_id=row.connection_id,
+        integration_id=row.integration_id,
+        function=event.function,
+        state=state,
+        attempts=event.attempt,
+        interruptions=event.interruptions,
+        due_at=event.due_at if event.is_unfinished else None,
+        error_kind=event.error_kind,
+        error_message=event.error_message,
+        operation_id=event.operation_id,
+        created_at=event.created_at,
+    )

@@ -1,0 +1,233 @@
+"""What an attempt's outcome does to its event: done, tried again, failed, or parked."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from carrick.lifecycle.attempts import error_kind, in_words
+from carrick.lifecycle.delete import Delete, supersede_in
+from carrick.lifecycle.mailbox import wake
+from carrick.lifecycle.rooms import Rooms
+from carrick.model.connection import Connection, ConnectionState, SetupState
+from carrick.model.environment import Environment
+from carrick.model.event import (
+    ActionRefused,
+    Declaration,
+    Event,
+    HostFailed,
+    Outcome,
+    ProviderFailed,
+    RunnerLost,
+    Succeeded,
+    UnknownWrite,
+)
+from carrick.notify import Fault, cleanup_parked, setup_failed
+from carrick.store import connections as rows
+from carrick.store import events as event_rows
+from carrick.store import journal as journal_rows
+from carrick.store import mailboxes, run_state
+from carrick.store.events import EventRow, EventState
+from carrick.store.mailboxes import Lease
+from carrick.store.unit import Tx
+
+#: Interruptions after which an event fails or parks.
+MAX_INTERRUPTIONS = 10
+#: Waits vary by this fraction, so that many retries do not come at once.
+_JITTER = 0.2
+_MAX_MESSAGE = 1000
+
+
+class Settle:
+    """Writes what became of attempts."""
+
+    def __init__(self, rooms: Rooms, delete: Delete) -> None:
+        self._rooms = rooms
+        self._delete = delete
+
+    def too_often_interrupted(self, event: EventRow) -> bool:
+        """Whether an event was taken away from its runner so often that it is given up."""
+        return event.interruptions >= MAX_INTERRUPTIONS
+
+    async def settle(self, lease: Lease, event: EventRow, outcome: Outcome) -> None:
+        """Write an outcome, and everything that follows from it, in one transaction.
+
+        Raises:
+            ResultLost: Another node took the event over; this outcome no longer counts.
+        """
+        function = await self._rooms.deployments.resolve(
+            event.environment_id, await self._integration_id(event), event.function
+        )
+        declaration = function.declaration if function else Declaration(event.event, "removed")
+        environment = await self._rooms.environments.get(event.environment_id)
+        assert environment is not None, "environments are never removed while events are left"
+        await self._rooms.operations.flush()
+
+        async def unit(tx: Tx) -> None:
+            await mailboxes.demand(tx, lease)
+            connection = await rows.get(tx, event.connection_row_id, lock=True)
+            assert connection is not None
+            current = await event_rows.get(tx, event.id)
+            assert current is not None
+            await run_state.release_locks_of(tx, event.run_id)
+            if isinstance(outcome, Succeeded):
+                await self._done(tx, connection, current)
+            elif _is_interruption(outcome) and not self.too_often_interrupted(event):
+                await self._interrupted(tx, current, outcome)
+            else:
+                await self._failed(tx, environment, connection, current, outcome, declaration)
+            await self._delete.finish_in(tx, connection.row_id)
+
+        await self._rooms.store.write(unit)
+
+    async def _integration_id(self, event: EventRow) -> str:
+        connection = await self._rooms.connections.by_row(event.connection_row_id)
+        return connection.integration_id if connection is not None else ""
+
+    # --- the four ends ----------------------------------------------------------------------
+
+    async def _done(self, tx: Tx, connection: Connection, event: EventRow) -> None:
+        await event_rows.change(
+            tx,
+            event.id,
+            state=EventState.DONE.value,
+            finished_at=tx.now,
+            error_kind=None,
+            error_message=None,
+            previous=None,
+        )
+        await run_state.clear_checkpoint(tx, connection.row_id, event.function)
+        await self._rooms.operations.close_in(tx, event.operation_id, state="success")
+        await self._show_setup(tx, connection, event)
+
+    async def _interrupted(self, tx: Tx, event: EventRow, outcome: Outcome) -> None:
+        """Try again soon; the function is not to blame and no attempt is counted."""
+        count = event.interruptions + 1
+        await self._again(
+            tx, event, wait_s=min(0.25 * 2**count, 30.0), outcome=outcome, interruptions=count
+        )
+
+    async def _failed(
+        self,
+        tx: Tx,
+        environment: Environment,
+        connection: Connection,
+        event: EventRow,
+        outcome: Outcome,
+        declaration: Declaration,
+    ) -> None:
+        attempt = event.attempt + 1
+        deleting_setup = (
+            connection.state is ConnectionState.DELETING
+            and event.event is Event.POST_CONNECTION_CREATION
+        )
+        if deleting_setup and not event.last_chance:
+            if not await journal_rows.has_effects(tx, event.run_id):
+                await supersede_in(self._rooms, tx, event)
+                return
+            await self._again(tx, event, wait_s=0, outcome=outcome, attempt=attempt, last=True)
+            return
+        final = event.last_chance or attempt >= declaration.max_attempts or _is_final(outcome)
+        if not final:
+            wait_s = self._wait(outcome, declaration, attempt)
+            await self._again(tx, event, wait_s=wait_s, outcome=outcome, attempt=attempt)
+            return
+        await self._give_up(tx, environment, connection, event, outcome, attempt)
+
+    async def _give_up(
+        self,
+        tx: Tx,
+        environment: Environment,
+        connection: Connection,
+        event: EventRow,
+        outcome: Outcome,
+        attempt: int,
+    ) -> None:
+        cleanup = event.event is Event.PRE_CONNECTION_DELETION
+        message = in_words(outcome)[:_MAX_MESSAGE]
+        await event_rows.change(
+            tx,
+            event.id,
+            state=(EventState.PARKED if cleanup else EventState.FAILED).value,
+            attempt=attempt,
+            last_chance=False,
+            error_kind=error_kind(outcome),
+            error_message=message,
+            finished_at=tx.now,
+        )
+        await self._rooms.operations.close_in(
+            tx,
+            event.operation_id,
+            state="failed",
+            error={"code": error_kind(outcome), "message": message},
+            message="parked: a person has to retry or force it" if cleanup else None,
+        )
+        build = cleanup_parked if cleanup else setup_failed
+        told = build(
+            self._rooms.facts(environment, connection),
+            function=event.function,
+            operation_id=event.operation_id,
+            fault=Fault(error_kind(outcome), message),
+        )
+        await self._rooms.notifier.write_in(tx, told)
+        if not cleanup:
+            await self._show_setup(tx, connection, event)
+
+    # --- pieces -----------------------------------------------------------------------------
+
+    async def _again(
+        self,
+        tx: Tx,
+        event: EventRow,
+        *,
+        wait_s: float,
+        outcome: Outcome,
+        attempt: int | None = None,
+        interruptions: int | None = None,
+        last: bool = False,
+    ) -> None:
+        await event_rows.change(
+            tx,
+            event.id,
+            state=EventState.WAITING.value,
+            attempt=event.attempt if attempt is None else attempt,
+            interruptions=event.interruptions if interruptions is None else interruptions,
+            last_chance=last or event.last_chance,
+            due_at=tx.now + timedelta(seconds=wait_s),
+            error_kind=error_kind(outcome),
+            error_message=in_words(outcome)[:_MAX_MESSAGE],
+        )
+        again = await event_rows.get(tx, event.id)
+        assert again is not None
+        await wake(self._rooms, tx, again)
+
+    def _wait(self, outcome: Outcome, declaration: Declaration, attempt: int) -> float:
+        wait_s = self._rooms.chance.spread(declaration.wait_after(attempt), _JITTER)
+        if isinstance(outcome, ProviderFailed) and outcome.retry_after_s is not None:
+            return max(wait_s, outcome.retry_after_s)
+        return wait_s
+
+    async def _show_setup(self, tx: Tx, connection: Connection, event: EventRow) -> None:
+        """Show on the connection what became of its setups."""
+        if event.event is not Event.POST_CONNECTION_CREATION:
+            return
+        setups = await event_rows.of_connection(
+            tx, connection.row_id, Event.POST_CONNECTION_CREATION
+        )
+        latest = {setup.function: setup.state for setup in setups}
+        if any(state.value in event_rows.UNFINISHED for state in latest.values()):
+            shown = SetupState.PENDING
+        elif EventState.FAILED in latest.values():
+            shown = SetupState.FAILED
+        else:
+            shown = SetupState.DONE
+        await rows.change(tx, connection.row_id, {"setup": shown.value})
+
+
+def _is_interruption(outcome: Outcome) -> bool:
+    return isinstance(outcome, HostFailed) or (
+        isinstance(outcome, RunnerLost) and not outcome.own_fault
+    )
+
+
+def _is_final(outcome: Outcome) -> bool:
+    return isinstance(outcome, ActionRefused | UnknownWrite | HostFailed)

@@ -1,0 +1,51 @@
+"""A server on each database, and the provider it talks to."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from tests.lifecycle.house import House
+
+from carrick.app import running
+from carrick.environments import NewIntegration
+from carrick.lifecycle.rooms import Timing
+from carrick.settings import Settings
+from carrick.testing.fake_provider import FakeProvider
+
+
+@pytest.fixture
+async def provider() -> AsyncIterator[FakeProvider]:
+    """A provider on loopback."""
+    async with FakeProvider() as running_provider:
+        yield running_provider
+
+
+@pytest.fixture
+def timing() -> Timing:
+    """How long journeys wait; tests that need less override it."""
+    return Timing(stop_s=0.5)
+
+
+@pytest.fixture
+async def house(
+    empty_store_url: str, tmp_path: Path, provider: FakeProvider, timing: Timing
+) -> AsyncIterator[House]:
+    """A running server on each database, with one integration that talks to the provider."""
+    data_dir = tmp_path / "data"
+    postgres = empty_store_url.startswith("postgres")
+    settings = Settings(
+        data_dir=data_dir,
+        database_url=empty_store_url if postgres else None,
+        encryption_key="AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+        egress_allow=("127.0.0.0/8",),
+        webhook_urls={"dev": provider.notification_url},
+    )
+    async with running(settings, timing=timing, migrate_first=True) as app:
+        environment = await app.rooms.environments.by_name("dev")
+        assert environment is not None
+        await app.rooms.integrations.create(
+            environment.row_id, NewIntegration(integration_id="acme", provider="api-key")
+        )
+        yield House(app, provider, environment, tmp_path / "projects")
