@@ -1,0 +1,170 @@
+"""Connecting an account from a browser: one route per auth mode, one way through all of them."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from fastapi import Depends, Path
+from starlette.responses import Response
+
+from carrick.api.access import Rooms
+from carrick.api.auth import Asker, ByQuery
+from carrick.api.errors import invalid
+from carrick.api.issues import issue
+from carrick.api.routing import QueryOf, answer, router
+from carrick.api.schemas.connect import (
+    ApiKeyInput,
+    BasicInput,
+    ClientCredentialsInput,
+    ConnectedAnswer,
+    ConnectQuery,
+    NothingInput,
+    connected_object,
+)
+from carrick.api.schemas.primitives import IntegrationId
+from carrick.errors import (
+    IntegrationNotAllowed,
+    InvalidAuthMode,
+    InvalidHmac,
+    InvalidQuery,
+    MissingClientId,
+    MissingClientSecret,
+    MissingHmac,
+    UnknownIntegration,
+)
+from carrick.lifecycle.journeys import ConnectRequest
+from carrick.model.auth import AuthMode
+
+routes = router("connect")
+
+Who = Annotated[Asker, Depends(ByQuery())]
+Query = Annotated[ConnectQuery, Depends(QueryOf(ConnectQuery))]
+Key = Annotated[IntegrationId, Path(description="The integration's id.")]
+
+
+class UnknownOAuth2Integration(UnknownIntegration):
+    """There is no such integration in this environment."""
+
+    status = 400  # on this one route; its siblings answer 404
+
+
+@routes.post("/auth/unauthenticated/{key}", response_model=ConnectedAnswer)
+async def connect_without_credentials(
+    rooms: Rooms, asker: Who, key: Key, query: Query, body: NothingInput | None = None
+) -> Response:
+    """Connect to a provider that asks for no credentials."""
+    return await _connect(rooms, asker, key, query, mode=AuthMode.NONE, body={})
+
+
+@routes.post("/api-auth/api-key/{key}", response_model=ConnectedAnswer)
+async def connect_with_api_key(
+    rooms: Rooms, asker: Who, key: Key, query: Query, body: ApiKeyInput
+) -> Response:
+    """Connect with an API key."""
+    return await _connect(rooms, asker, key, query, mode=AuthMode.API_KEY, body=body.model_dump())
+
+
+@routes.post("/api-auth/basic/{key}", response_model=ConnectedAnswer)
+async def connect_with_password(
+    rooms: Rooms, asker: Who, key: Key, query: Query, body: BasicInput
+) -> Response:
+    """Connect with a user name and password."""
+    return await _connect(rooms, asker, key, query, mode=AuthMode.BASIC, body=body.model_dump())
+
+
+@routes.post("/oauth2/auth/{key}", response_model=ConnectedAnswer)
+async def connect_with_client_credentials(
+    rooms: Rooms, asker: Who, key: Key, query: Query, body: ClientCredentialsInput
+) -> Response:
+    """Connect with OAuth 2 client credentials."""
+    if not body.client_id:
+        raise MissingClientId
+    if not body.client_secret and not body.client_private_key:
+        raise MissingClientSecret
+    given = body.model_dump(exclude_none=True)
+    try:
+        return await _connect(rooms, asker, key, query, mode=AuthMode.OAUTH2_CC, body=given)
+    except UnknownIntegration as error:
+        raise UnknownOAuth2Integration(error.message) from error
+
+
+async def _connect(
+    rooms: Rooms,
+    asker: Asker,
+    key: str,
+    query: ConnectQuery,
+    *,
+    mode: AuthMode,
+    body: Mapping[str, Any],
+) -> Response:
+    connection_id = _connection_id(rooms, asker, key, query)
+    await _demand_possible(rooms, asker, key, mode)
+    session = asker.session
+    # Only the product's own server may say where notifications go.
+    params = {name: text for name, text in (query.params or {}).items() if name != "webhook_url"}
+    connected = await rooms.lifecycle.connect(
+        ConnectRequest(
+            environment=asker.environment,
+            integration_id=key,
+            source="form",
+            body=body,
+            auth_mode=mode,
+            connection_id=connection_id,
+            reconnect_row_id=session.reconnect_row_id if session else None,
+            connection_config=params if query.params is not None else None,
+            trusted_config=_defaults(asker, key),
+            tags=session.tags if session else None,
+            end_user=session.end_user if session else None,
+            webhook_url_override=session.webhook_url_override if session else None,
+        )
+    )
+    return answer(connected_object(connected.connection))
+
+
+def _connection_id(rooms: Rooms, asker: Asker, key: str, query: ConnectQuery) -> str | None:
+    """Return the id a browser may ask for, or `None` when a session decides.
+
+    Raises:
+        InvalidQuery: A session and an id.
+        MissingHmac, InvalidHmac: The environment demands a signature that is not there or wrong.
+    """
+    if asker.session is not None:
+        if query.connection_id is not None:
+            message = "connection_id is forbidden when using session token"
+            invalid(InvalidQuery, [issue(message, ["connection_id"])])
+        return None
+    connection_id = query.connection_id or rooms.chance.uuid4()
+    settings = asker.environment.settings
+    if settings.get("hmac_enabled"):
+        if not query.hmac:
+            raise MissingHmac
+        signed = f"{key}:{connection_id}".encode()
+        expected = hmac.new(str(settings.get("hmac_key")).encode(), signed, hashlib.sha256)
+        if not hmac.compare_digest(expected.hexdigest().encode(), query.hmac.encode()):
+            raise InvalidHmac
+    return connection_id
+
+
+async def _demand_possible(rooms: Rooms, asker: Asker, key: str, mode: AuthMode) -> None:
+    integration = await rooms.integrations.get(asker.environment.row_id, key)
+    if integration is None:
+        raise UnknownIntegration(f'There is no integration "{key}".')
+    provider = rooms.catalogue.get(integration.provider)
+    if provider.auth_mode is not mode:
+        raise InvalidAuthMode(
+            f"{provider.display_name} authenticates by {provider.auth_mode}, not by {mode}."
+        )
+    allowed = asker.session.allowed_integrations if asker.session else None
+    if allowed is not None and key not in allowed:
+        raise IntegrationNotAllowed(f'The connect session does not allow "{key}".')
+
+
+def _defaults(asker: Asker, key: str) -> Mapping[str, Any]:
+    if asker.session is None:
+        return {}
+    defaults = asker.session.integrations_config_defaults.get(key, {})
+    config: Mapping[str, Any] = defaults.get("connection_config") or {}
+    return config

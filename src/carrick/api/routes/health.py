@@ -1,0 +1,44 @@
+"""Whether the process lives, whether it can answer, and whether functions can run."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+from typing_extensions import TypedDict
+
+from carrick.api.access import Rooms
+from carrick.api.routing import answer, router
+from carrick.errors import FunctionsUnavailable
+
+routes = router("health")
+
+
+class Health(TypedDict):
+    """All is well."""
+
+    result: str
+
+
+_WELL: Health = {"result": "ok"}
+
+
+@routes.get("/health", response_model=Health)
+async def health(rooms: Rooms) -> Response:
+    """Say whether functions can run: 200, or 503 with the reason."""
+    await rooms.ping()
+    readiness = rooms.ready()
+    if not readiness.is_ready:
+        raise FunctionsUnavailable(f"Functions cannot run on this server: {readiness.reason}")
+    return answer(_WELL)
+
+
+@routes.get("/ready", response_model=Health)
+async def ready(rooms: Rooms) -> Response:
+    """Say whether the API can answer, which it cannot without its database."""
+    await rooms.ping()
+    return answer(_WELL)
+
+
+@routes.get("/live", response_model=Health)
+async def live() -> Response:
+    """Say that the process lives."""
+    return answer(_WELL)

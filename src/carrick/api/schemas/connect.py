@@ -1,0 +1,73 @@
+"""What browsers send to connect an account, and the answer (camelCase, unlike the rest)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints
+from typing_extensions import TypedDict
+
+from carrick.api.query import texts
+from carrick.api.routing import Strict
+from carrick.api.schemas.primitives import ConnectionId
+from carrick.model.connection import Connection
+
+_UpTo1024 = Annotated[str, StringConstraints(max_length=1024)]
+_Secret = Annotated[str, StringConstraints(min_length=1, max_length=10_000)]
+
+
+class ConnectQuery(Strict):
+    """What comes beside the credentials; what is not known here is not for this server."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    connection_id: ConnectionId | None = None
+    params: Annotated[
+        dict[str, str] | None,
+        BeforeValidator(lambda value: texts(value) if isinstance(value, dict) else None),
+        Field(description="`params[<name>]=<text>`: what the provider's address needs."),
+    ] = None
+    hmac: str | None = None
+
+
+class NothingInput(Strict):
+    """`POST /auth/unauthenticated/{key}`: no credentials."""
+
+
+class ApiKeyInput(Strict):
+    """`POST /api-auth/api-key/{key}`."""
+
+    apiKey: Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+
+
+class BasicInput(Strict):
+    """`POST /api-auth/basic/{key}`; both must be there, either may be empty."""
+
+    username: _UpTo1024
+    password: _UpTo1024
+
+
+class ClientCredentialsInput(Strict):
+    """`POST /oauth2/auth/{key}`."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    client_id: _Secret | None = None
+    client_secret: _Secret | None = None
+    client_certificate: _Secret | None = None
+    client_private_key: _Secret | None = None
+
+
+class ConnectedAnswer(TypedDict):
+    """The account is connected."""
+
+    connectionId: str
+    providerConfigKey: str
+
+
+def connected_object(connection: Connection) -> ConnectedAnswer:
+    """Return what tells a browser that it worked."""
+    return {
+        "connectionId": connection.connection_id,
+        "providerConfigKey": connection.integration_id,
+    }

@@ -1,0 +1,54 @@
+"""What the API works with: the rooms below it, built by `app` and passed in as one value."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from carrick.connections import Connections
+from carrick.credentials import FreshCredentials
+from carrick.deployments import Deployments
+from carrick.dryrun import DryRuns
+from carrick.environments import ApiKeys, ConnectSessions, Environments, Integrations, Variables
+from carrick.lifecycle.journeys import Lifecycle
+from carrick.model.clock import Chance, Clock
+from carrick.operations import Operations
+from carrick.providers import Catalogue
+from carrick.proxy import Proxy
+from carrick.settings import Settings
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """Whether functions can run on this server, and why not."""
+
+    is_ready: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Services:
+    """Everything a route may use."""
+
+    settings: Settings
+    clock: Clock
+    chance: Chance
+    catalogue: Catalogue
+    environments: Environments
+    api_keys: ApiKeys
+    variables: Variables
+    integrations: Integrations
+    sessions: ConnectSessions
+    connections: Connections
+    credentials: FreshCredentials
+    lifecycle: Lifecycle
+    deployments: Deployments
+    dry_runs: DryRuns
+    operations: Operations
+    proxy: Proxy
+    #: Ask the store for a sign of life; raises StoreUnavailable.
+    ping: Callable[[], Awaitable[None]]
+    #: Whether functions can run here.
+    ready: Callable[[], Readiness]
+    #: Refuse an address the server itself may not call; raises EgressDenied.
+    check_url: Callable[[str], Awaitable[None]]

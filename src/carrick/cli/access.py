@@ -1,0 +1,88 @@
+"""How a command reaches its server: settings, the environment's API key, the client."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+if TYPE_CHECKING:  # these cost more to import than `--help` may take
+    from carrick.client import Client
+    from carrick.settings import Settings
+
+T = TypeVar("T")
+
+EnvironmentOption = Annotated[
+    str, typer.Option("--environment", "-e", help="The environment to work on.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+LimitOption = Annotated[int, typer.Option("--limit", min=1, max=10_000, help="Show at most.")]
+ProjectOption = Annotated[
+    Path, typer.Option("--project", help="The project's folder.", show_default="here")
+]
+
+HERE = Path()
+
+
+def settings(**overrides: Any) -> Settings:
+    """Read the settings of this run."""
+    from carrick.settings import read_settings
+
+    return read_settings(**overrides)
+
+
+def secret_key(environment: str, given: Settings) -> str:
+    """Return an environment's API key: from its setting, else from the local server's key file.
+
+    Raises:
+        SettingsInvalid: There is none.
+    """
+    from carrick.errors import SettingsInvalid
+
+    name = _plain(environment)
+    for known, key in given.secret_keys.items():
+        if _plain(known) == name:
+            return key.get_secret_value()
+    path = given.data_dir / "keys.toml"
+    for known, text in _keys_in(path).items():
+        if _plain(known) == name:
+            return text
+    variable = f"CARRICK_SECRET_KEY_{name.upper()}"
+    raise SettingsInvalid(
+        f"There is no API key for the environment {environment}: {variable} is not set, and "
+        f"{path} has none. A local server writes that file when `carrick serve` first starts."
+    )
+
+
+def server_url(given: Settings) -> str:
+    """Return where the server is."""
+    return given.server_url or given.base_url
+
+
+def with_client(environment: str, action: Callable[[Client], Coroutine[Any, Any, T]]) -> T:
+    """Run something with a client of an environment and return what it returns."""
+    from carrick.client import Client
+
+    given = settings()
+    key = secret_key(environment, given)
+
+    async def run() -> T:
+        async with Client(server_url(given), key) as client:
+            return await action(client)
+
+    return asyncio.run(run())
+
+
+def _keys_in(path: Path) -> dict[str, str]:
+    from carrick.vault import KeyFile
+
+    return dict(KeyFile.load(path).secret_keys)
+
+
+def _plain(environment: str) -> str:
+    """Spell an environment as a variable does: MY_ENV and my-env are the same one."""
+    return environment.lower().replace("-", "_")

@@ -1,0 +1,352 @@
+"""An asynchronous client of one environment of a Carrick server."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, Self
+from urllib.parse import quote
+
+import aiohttp
+
+from carrick.client.errors import ApiError, ServerUnreachable
+from carrick.model.json import JSONObject
+
+#: Seconds to wait for a connection, and for an answer that includes running functions.
+_CONNECT_TIMEOUT_S = 5.0
+_ANSWER_TIMEOUT_S = 120.0
+#: A deploy may install packages and imports the whole project, in seconds.
+_DEPLOY_TIMEOUT_S = 900.0
+#: A dry run may take the function's whole time limit, in seconds.
+_DRY_RUN_TIMEOUT_S = 3700.0
+
+Scope = Mapping[str, Sequence[str]]
+
+
+class Client:
+    """Calls a Carrick server with an environment's API key. Use as `async with Client(...)`."""
+
+    def __init__(self, server_url: str, secret_key: str | None = None) -> None:
+        """Build the client; nothing is sent yet.
+
+        Args:
+            server_url: Where the server is, e.g. `http://127.0.0.1:3003`.
+            secret_key: The environment's API key; only `health` works without one.
+        """
+        self.server_url = server_url.rstrip("/")
+        self._secret_key = secret_key
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Let go of the connections to the server."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def health(self) -> JSONObject:
+        """Say whether the server is up and can run functions.
+
+        Raises:
+            ApiError: It is up and cannot (yet).
+        """
+        found: JSONObject = await self._call("GET", "/health")
+        return found
+
+    # --- deployments and dry runs -----------------------------------------------------------
+
+    async def preview_deployment(self, bundle: bytes, scope: Scope | None = None) -> JSONObject:
+        """Say what deploying a bundle would change."""
+        body = {"bundle": _base64(bundle), "scope": scope}
+        return _data(
+            await self._call("POST", "/deployments/preview", body, timeout_s=_DEPLOY_TIMEOUT_S)
+        )
+
+    async def deploy(
+        self, bundle: bytes, scope: Scope | None = None, *, allow_removals: bool = False
+    ) -> JSONObject:
+        """Deploy a bundle."""
+        body = {"bundle": _base64(bundle), "scope": scope, "allow_removals": allow_removals}
+        return _data(await self._call("POST", "/deployments", body, timeout_s=_DEPLOY_TIMEOUT_S))
+
+    async def deployments(self, *, limit: int = 20) -> list[JSONObject]:
+        """Return the environment's newest deployments."""
+        return await self._list("/deployments", limit=limit)
+
+    async def activate_deployment(self, number: int) -> JSONObject:
+        """Make an earlier deployment the active one again."""
+        return _data(await self._call("POST", f"/deployments/{number}/activate", {}))
+
+    async def dry_run(
+        self,
+        function: str,
+        connection_id: str,
+        *,
+        integration_id: str | None = None,
+        operation: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        live: bool = False,
+        bundle: bytes | None = None,
+    ) -> JSONObject:
+        """Run a function against a real connection; its writes are made only when `live`.
+
+        Args:
+            function: Its name.
+            connection_id: The connection it runs against.
+            integration_id: Needed when functions of several integrations have that name.
+            operation: `creation`, `reconnect`, `import` or `deletion`.
+            metadata: What the function sees instead of the connection's metadata.
+            live: Make the writes.
+            bundle: The project whose function runs; what is deployed by default.
+        """
+        body = {
+            "function": function,
+            "connection_id": connection_id,
+            "integration_id": integration_id,
+            "operation": operation,
+            "metadata": dict(metadata) if metadata is not None else None,
+            "live": live,
+            "bundle": _base64(bundle) if bundle is not None else None,
+        }
+        given = {name: value for name, value in body.items() if value is not None}
+        return _data(await self._call("POST", "/dryruns", given, timeout_s=_DRY_RUN_TIMEOUT_S))
+
+    # --- what happened ----------------------------------------------------------------------
+
+    async def operations(
+        self,
+        *,
+        state: str | None = None,
+        type: str | None = None,  # noqa: A002 - the name on the wire
+        integration_id: str | None = None,
+        connection_id: str | None = None,
+        limit: int = 50,
+    ) -> list[JSONObject]:
+        """Return the newest operations."""
+        filters = {
+            "state": state,
+            "type": type,
+            "integration_id": integration_id,
+            "connection_id": connection_id,
+        }
+        return await self._list("/operations", filters, limit=limit)
+
+    async def operation(self, operation_id: str) -> JSONObject:
+        """Return an operation with its messages."""
+        return _data(await self._call("GET", f"/operations/{_part(operation_id)}"))
+
+    async def retry_operation(self, operation_id: str) -> JSONObject:
+        """Run a failed setup again."""
+        return _data(await self._call("POST", f"/operations/{_part(operation_id)}/retry", {}))
+
+    async def cleanups(self, *, limit: int = 50) -> list[JSONObject]:
+        """Return the cleanups that are not done, parked ones first."""
+        return await self._list("/cleanups", limit=limit)
+
+    async def retry_cleanup(self, cleanup_id: str) -> JSONObject:
+        """Try a parked cleanup again."""
+        return _data(await self._call("POST", f"/cleanups/{_part(cleanup_id)}/retry", {}))
+
+    async def force_cleanup(self, cleanup_id: str, reason: str) -> JSONObject:
+        """Give a cleanup up, so that its connection can go; the reason is recorded."""
+        body = {"reason": reason}
+        return _data(await self._call("POST", f"/cleanups/{_part(cleanup_id)}/force", body))
+
+    # --- the wire contract's own ------------------------------------------------------------
+
+    async def connections(
+        self,
+        *,
+        integration_id: str | None = None,
+        search: str | None = None,
+        connection_id: str | None = None,
+        limit: int = 50,
+    ) -> list[JSONObject]:
+        """Return the newest connections."""
+        filters = {
+            "integrationId": integration_id,
+            "search": search,
+            "connectionId": connection_id,
+            "limit": str(limit),
+        }
+        answer = await self._call("GET", "/connections", query=filters)
+        return list(answer["connections"])
+
+    async def connection(self, connection_id: str, integration_id: str) -> JSONObject:
+        """Return a connection with its credentials."""
+        query = {"provider_config_key": integration_id}
+        path = f"/connections/{_part(connection_id)}"
+        found: JSONObject = await self._call("GET", path, query=query)
+        return found
+
+    async def delete_connection(self, connection_id: str, integration_id: str) -> JSONObject:
+        """Delete a connection; the answer says what became of its cleanup."""
+        query = {"provider_config_key": integration_id}
+        path = f"/connections/{_part(connection_id)}"
+        found: JSONObject = await self._call("DELETE", path, query=query)
+        return found
+
+    async def import_connection(self, body: Mapping[str, Any]) -> JSONObject:
+        """Create a connection from credentials, or reconnect it when it exists."""
+        found: JSONObject = await self._call("POST", "/connections", body)
+        return found
+
+    async def integrations(self) -> list[JSONObject]:
+        """Return the environment's integrations."""
+        answer = await self._call("GET", "/integrations")
+        return list(answer["data"])
+
+    async def create_integration(
+        self,
+        integration_id: str,
+        provider: str,
+        *,
+        display_name: str | None = None,
+        credentials: Mapping[str, Any] | None = None,
+        integration_config: Mapping[str, str] | None = None,
+    ) -> JSONObject:
+        """Configure a provider for the environment."""
+        body: dict[str, Any] = {"unique_key": integration_id, "provider": provider}
+        if display_name is not None:
+            body["display_name"] = display_name
+        if credentials is not None:
+            body["credentials"] = dict(credentials)
+        if integration_config is not None:
+            body["integration_config"] = dict(integration_config)
+        return _data(await self._call("POST", "/integrations", body))
+
+    async def delete_integration(self, integration_id: str) -> JSONObject:
+        """Delete an integration; each of its connections is cleaned up."""
+        found: JSONObject = await self._call("DELETE", f"/integrations/{_part(integration_id)}")
+        return found
+
+    async def providers(self, search: str | None = None) -> list[JSONObject]:
+        """Return the provider catalogue."""
+        answer = await self._call("GET", "/providers", query={"search": search})
+        return list(answer["data"])
+
+    async def provider(self, name: str) -> JSONObject:
+        """Return one provider's definition."""
+        return _data(await self._call("GET", f"/providers/{_part(name)}"))
+
+    async def environments(self) -> list[JSONObject]:
+        """Return the server's environments."""
+        answer = await self._call("GET", "/environments")
+        return list(answer["data"])
+
+    async def variables(self) -> list[JSONObject]:
+        """Return the environment's variables as `{name, value}`."""
+        return list(await self._call("GET", "/environment-variables"))
+
+    async def set_variables(self, variables: Mapping[str, str | None]) -> None:
+        """Set environment variables; `None` removes one."""
+        await self._call("POST", "/environment-variables", {"variables": dict(variables)})
+
+    # --- inside -----------------------------------------------------------------------------
+
+    async def _list(
+        self, path: str, filters: Mapping[str, str | None] | None = None, *, limit: int
+    ) -> list[JSONObject]:
+        return [row async for row in self._pages(path, filters or {}, limit)]
+
+    async def _pages(
+        self, path: str, filters: Mapping[str, str | None], limit: int
+    ) -> AsyncIterator[JSONObject]:
+        cursor: str | None = None
+        while limit > 0:
+            query = {**filters, "limit": str(min(limit, 100)), "cursor": cursor}
+            answer = await self._call("GET", path, query=query)
+            for row in answer["data"]:
+                yield row
+            limit -= len(answer["data"])
+            cursor = answer.get("next_cursor")
+            if not cursor or not answer["data"]:
+                return
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        query: Mapping[str, str | None] | None = None,
+        timeout_s: float = _ANSWER_TIMEOUT_S,
+    ) -> Any:
+        headers = {"Accept": "application/json"}
+        if self._secret_key:
+            headers["Authorization"] = f"Bearer {self._secret_key}"
+        given = {name: value for name, value in (query or {}).items() if value is not None}
+        timeout = aiohttp.ClientTimeout(total=timeout_s, connect=_CONNECT_TIMEOUT_S)
+        try:
+            async with self._http().request(
+                method,
+                f"{self.server_url}{path}",
+                params=given,
+                json=body,
+                headers=headers,
+                timeout=timeout,
+                allow_redirects=False,  # the key goes to the server that was named, nowhere else
+            ) as answer:
+                content = await answer.read()
+                status = answer.status
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise ServerUnreachable(
+                f"No Carrick server answers at {self.server_url} ({_reason(error)})."
+            ) from error
+        return _read(status, content)
+
+    def _http(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession()
+        return self._session
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return error.os_error.strerror or str(error.os_error)
+    if isinstance(error, TimeoutError):
+        return "it took too long"
+    return str(error) or type(error).__name__
+
+
+def _read(status: int, content: bytes) -> Any:
+    try:
+        answer = json.loads(content) if content else {}
+    except ValueError as error:
+        raise ApiError(
+            f"What answered (status {status}) is not a Carrick server: it did not send JSON.",
+            answer_status=status,
+        ) from error
+    if 200 <= status < 300:
+        return answer
+    fault = answer.get("error") if isinstance(answer, dict) else None
+    fault = fault if isinstance(fault, dict) else {}
+    code = str(fault.get("code") or "unknown_error")
+    raise ApiError(
+        str(fault.get("message") or f"The server answered {status} ({code})."),
+        answer_code=code,
+        answer_status=status,
+        payload=fault.get("payload") or None,
+        issues=fault.get("errors"),
+    )
+
+
+def _data(answer: Any) -> JSONObject:
+    """Take what a route answered out of its `data` envelope, where it has one."""
+    if isinstance(answer, dict) and isinstance(answer.get("data"), dict):
+        return dict(answer["data"])
+    return dict(answer)
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()
+
+
+def _part(text: str) -> str:
+    return quote(text, safe="")
