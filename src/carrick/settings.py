@@ -31,7 +31,9 @@ class Settings(BaseModel):
     )
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(3003, ge=0, le=65535, description="Port to listen on.")
-    public_url: str | None = Field(None, description="Address under which others reach this server.")
+    public_url: str | None = Field(
+        None, description="Address under which others reach this server."
+    )
     connect_url: str | None = Field(None, description="Address of the hosted connect page.")
     providers_file: Path | None = Field(
         None, description="A YAML or JSON file that adds providers or overrides built-in ones."

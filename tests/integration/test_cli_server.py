@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -54,12 +55,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]
         greeting = process.stderr.readline()
         found = re.search(r"http://[0-9.:]+", greeting)
         assert found is not None, greeting + process.stderr.read()
+        # A server that logs into a full pipe would stand still.
+        drain = threading.Thread(target=process.stderr.read)
+        drain.start()
         yield found[0], key
+        os.killpg(process.pid, signal.SIGKILL)
+        drain.join()
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        process.stderr.close()
         process.wait()
+        process.stderr.close()
 
 
 @pytest.fixture

@@ -14,12 +14,13 @@ import pytest
 from tests.integration.runner_project import Gate, RecordingHost, job, make_pool, write_function
 
 from carrick.errors import FunctionsUnavailable
-from carrick.model.clock import SystemClock
+from carrick.model.clock import Clock, SystemClock
 from carrick.model.event import HostFailed, RunnerLost, Succeeded, TimedOut
 from carrick.runtime.pool import BundleDir, RunnerLimits, RunnerPool
 from carrick.testing.clock import FakeClock
 
 Eventually = Callable[[Callable[[], bool]], Awaitable[None]]
+Make = Callable[..., RunnerPool]
 MIB = 1024 * 1024
 
 
@@ -40,6 +41,13 @@ def root(tmp_path: Path) -> Path:
         "sleepy": "await asyncio.sleep(3600)",
         "nap": "await ctx.get('/before')\ntime.sleep(2.5)",
         "exit": "os._exit(3)",
+        "orphan": """
+            pid = os.fork()
+            if pid == 0:
+                time.sleep(3600)
+            await ctx.log(str(pid))
+            os._exit(3)
+        """,
         "crash": "import ctypes\nctypes.string_at(0)",
         "hog": "kept = bytearray(os.urandom(1024 * 1024)) * 300\nawait asyncio.sleep(3600)",
         "grab": "kept = bytearray(4 * 1024 ** 3)",
@@ -66,11 +74,23 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def pool(root: Path) -> AsyncIterator[RunnerPool]:
+async def make(root: Path) -> AsyncIterator[Callable[..., RunnerPool]]:
+    """Makes pools on the project that are closed after the test."""
+    made: list[RunnerPool] = []
+
+    def make_one(clock: Clock | None = None, **limits: Any) -> RunnerPool:
+        made.append(make_pool(root, clock or SystemClock(), **limits))
+        return made[-1]
+
+    yield make_one
+    for pool in made:
+        await pool.close()
+
+
+@pytest.fixture
+def pool(make: Make) -> RunnerPool:
     """A pool with small limits."""
-    made = make_pool(root, SystemClock(), memory_bytes=192 * MIB, concurrency=4, max_processes=3)
-    yield made
-    await made.close()
+    return make(memory_bytes=192 * MIB, concurrency=4, max_processes=3)
 
 
 def is_alive(pid: int) -> bool:
@@ -122,9 +142,9 @@ async def test_lanes_do_not_share_processes(pool: RunnerPool) -> None:
     assert len(set(host.lines)) == 2
 
 
-async def test_lifecycle_waits_and_validation_does_not(root: Path) -> None:
+async def test_lifecycle_waits_and_validation_does_not(make: Make) -> None:
     """With every process taken a setup waits for a place; a validation starts at once."""
-    pool = make_pool(root, SystemClock(), concurrency=1, max_processes=1)
+    pool = make(concurrency=1, max_processes=1)
     gate, other = Gate(), RecordingHost()
     host = RecordingHost(on={"request": gate})
     first = asyncio.ensure_future(pool.run(job("call"), host))
@@ -135,7 +155,6 @@ async def test_lifecycle_waits_and_validation_does_not(root: Path) -> None:
     gate.opened.set()
     assert await asyncio.gather(first, second) == [Succeeded(), Succeeded()]
     assert other.lines == host.lines
-    await pool.close()
 
 
 async def test_a_run_that_wants_it_is_alone(pool: RunnerPool) -> None:
@@ -248,7 +267,18 @@ async def test_what_a_function_started_dies_with_its_runner(
     await eventually(lambda: not is_alive(int(host.lines[0])))
 
 
-async def test_a_starved_runner_gets_no_new_runs(pool: RunnerPool, eventually: Eventually) -> None:
+async def test_a_fork_that_outlives_its_runner_is_killed(
+    pool: RunnerPool, eventually: Eventually
+) -> None:
+    """A process that holds the runner's socket open hides its end from nobody."""
+    host = RecordingHost()
+    outcome = await pool.run(job("orphan"), host)
+    assert isinstance(outcome, RunnerLost)
+    assert "status 3" in outcome.reason
+    await eventually(lambda: not is_alive(int(host.lines[0])))
+
+
+async def test_a_starved_runner_gets_no_new_runs(pool: RunnerPool) -> None:
     """A run that a blocked loop never started is given to another runner, and finishes there."""
     gate = Gate()
     gate.opened.set()
@@ -291,9 +321,9 @@ asyncio.run(main())
     await eventually(lambda: not is_alive(pid))
 
 
-async def test_closing_leaves_no_process(root: Path) -> None:
+async def test_closing_leaves_no_process(make: Make) -> None:
     """After `close` every runner is gone, and what ran in them is undecided."""
-    pool = make_pool(root, SystemClock())
+    pool = make()
     gate = Gate()
     run = asyncio.ensure_future(pool.run(job("call"), RecordingHost(on={"request": gate})))
     await gate.arrived.acquire()
@@ -305,9 +335,9 @@ async def test_closing_leaves_no_process(root: Path) -> None:
     assert not pool.is_ready()
 
 
-async def test_closing_while_a_runner_starts_leaves_no_process(root: Path) -> None:
+async def test_closing_while_a_runner_starts_leaves_no_process(make: Make) -> None:
     """A runner that was about to start is ended as well, and its run is not carried out."""
-    pool = make_pool(root, SystemClock())
+    pool = make()
     host = RecordingHost()
     run = asyncio.ensure_future(pool.run(job("fine"), host))
     while not pool.processes:
@@ -319,44 +349,41 @@ async def test_closing_while_a_runner_starts_leaves_no_process(root: Path) -> No
     assert host.calls == []
 
 
-async def test_the_pool_knows_whether_functions_can_run(root: Path) -> None:
+async def test_the_pool_knows_whether_functions_can_run(make: Make) -> None:
     """`start` tries it out and leaves nothing behind."""
-    pool = make_pool(root, SystemClock())
+    pool = make()
     assert not pool.is_ready()
     await pool.start()
     assert pool.is_ready()
     assert pool.processes == []
     assert "plain processes" in pool.isolation_report
-    await pool.close()
 
 
 async def test_a_server_that_cannot_start_runners_says_so(
-    root: Path, monkeypatch: pytest.MonkeyPatch
+    make: Make, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A failed start is the host's failure, never the function's."""
     monkeypatch.setattr(sys, "executable", str(root / "no-python"))
-    pool = make_pool(root, SystemClock())
+    pool = make()
     await pool.start()
     assert not pool.is_ready()
     outcome = await pool.run(job("fine"), RecordingHost())
     assert isinstance(outcome, HostFailed)
     assert "no process could be started" in outcome.reason
-    await pool.close()
 
 
 async def test_a_runner_that_ends_while_it_starts_is_the_hosts_failure(
-    root: Path, monkeypatch: pytest.MonkeyPatch
+    make: Make, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the process said with its last words is in the reason."""
     broken = root / "python"
     broken.write_text("#!/bin/sh\necho no interpreter here >&2\nexit 7\n")
     broken.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(broken))
-    pool = make_pool(root, SystemClock())
+    pool = make()
     outcome = await pool.run(job("fine"), RecordingHost())
     assert isinstance(outcome, HostFailed)
     assert "no interpreter here" in outcome.reason
-    await pool.close()
 
 
 async def test_a_bundle_that_cannot_be_unpacked_is_the_hosts_failure(root: Path) -> None:
@@ -391,11 +418,9 @@ async def test_a_warm_bundle_gets_a_new_runner_when_its_own_is_lost(
     await eventually(lambda: pool.processes not in ([], [pid]))
 
 
-async def test_idle_runners_end_unless_they_are_kept_warm(
-    root: Path, clock: FakeClock, eventually: Eventually
-) -> None:
+async def test_idle_runners_end_unless_they_are_kept_warm(make: Make, clock: FakeClock) -> None:
     """Nobody's runner goes after a while; that of a warm bundle stays until it is cooled."""
-    pool = make_pool(root, clock, idle_s=60.0)
+    pool = make(clock, idle_s=60.0)
     await pool.warm("bundle-1", "validation")
     await pool.run(job("fine", lane="lifecycle"), RecordingHost())
     assert len(pool.processes) == 2
@@ -404,18 +429,16 @@ async def test_idle_runners_end_unless_they_are_kept_warm(
     pool.cool("bundle-1")
     await clock.advance(1)
     assert pool.processes == []
-    await pool.close()
 
 
-async def test_an_idle_runner_makes_room_for_another_bundle(root: Path) -> None:
+async def test_an_idle_runner_makes_room_for_another_bundle(make: Make) -> None:
     """With every process taken, the one idle for longest is ended for who needs a place."""
-    pool = make_pool(root, SystemClock(), max_processes=1)
+    pool = make(max_processes=1)
     host = RecordingHost()
     await pool.run(job("fine", lane="lifecycle"), host)
     await pool.run(job("fine", lane="dryrun"), host)
     assert len(set(host.lines)) == 2
     assert pool.processes == [int(host.lines[1])]
-    await pool.close()
 
 
 async def test_many_runs_at_once_all_end(pool: RunnerPool) -> None:

@@ -74,9 +74,7 @@ class House:
         }
         return ConnectRequest(**{**values, **changes})
 
-    async def connect(
-        self, account: Any, connection_id: str = "one", **changes: Any
-    ) -> Connected:
+    async def connect(self, account: Any, connection_id: str = "one", **changes: Any) -> Connected:
         """Connect or reconnect with an account's API key."""
         return await self.app.services.lifecycle.connect(
             self.request(account, connection_id, **changes)
@@ -90,9 +88,7 @@ class House:
 
     async def find(self, connection_id: str = "one") -> Connection | None:
         """Return a connection as API callers see it."""
-        return await self.app.rooms.connections.find(
-            self.environment.row_id, "acme", connection_id
-        )
+        return await self.app.rooms.connections.find(self.environment.row_id, "acme", connection_id)
 
     async def row(self, row_id: int) -> Connection:
         """Return a connection in whatever state."""
@@ -102,9 +98,7 @@ class House:
 
     async def events(self, row_id: int) -> list[EventRow]:
         """Return a connection's events in order."""
-        return await self.app.rooms.store.read(
-            lambda tx: event_rows.of_connection(tx, row_id)
-        )
+        return await self.app.rooms.store.read(lambda tx: event_rows.of_connection(tx, row_id))
 
     async def states(self, row_id: int) -> dict[str, str]:
         """Return the state of each function's latest event."""

@@ -164,9 +164,7 @@ class TestShort:
             await house.connect(house.provider.add_account("a"))
         assert await house.find() is None
 
-    async def test_a_reconnect_waits_for_a_running_setup_and_says_busy(
-        self, house: House
-    ) -> None:
+    async def test_a_reconnect_waits_for_a_running_setup_and_says_busy(self, house: House) -> None:
         """While a function of the connection runs, a reconnect does not start."""
         account = house.provider.add_account("a")
         await house.deploy({"setup": SETUP})
@@ -203,18 +201,21 @@ async def test_metadata_written_by_a_check_follows_the_verdict(house: House) -> 
     await house.deploy({"validate": accepts})
     await house.connect(account, metadata={"kept": 1})
     found = await house.find()
-    assert found is not None and found.metadata == {"seen": True}
+    assert found is not None
+    assert found.metadata == {"seen": True}
     merges = accepts.replace('set_metadata({"seen": True})', 'update_metadata({"more": 1})')
     refuses = merges.replace("    pass", '    raise ActionError("no")')
     await house.deploy({"validate": refuses})
     with pytest.raises(ConnectionValidationFailed):
         await house.connect(account)
     unchanged = await house.find()
-    assert unchanged is not None and unchanged.metadata == {"seen": True}
+    assert unchanged is not None
+    assert unchanged.metadata == {"seen": True}
     await house.deploy({"validate": merges})
     await house.connect(account)
     merged = await house.find()
-    assert merged is not None and merged.metadata == {"seen": True, "more": 1}
+    assert merged is not None
+    assert merged.metadata == {"seen": True, "more": 1}
 
 
 async def test_a_reconnect_keeps_metadata_and_tags(house: House) -> None:

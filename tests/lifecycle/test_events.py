@@ -230,12 +230,13 @@ async def test_a_forced_cleanup_lets_the_connection_go(house: House) -> None:
     await house.delete()
     lifecycle = house.app.services.lifecycle
     (parked,) = await lifecycle.cleanups(house.environment.row_id)
-    await lifecycle.force_cleanup(house.environment.row_id, parked.id, "provider is out of business")
-    assert (await house.row(row_id)).state is ConnectionState.GONE
-    operation = await house.app.rooms.operations.get(
-        house.environment.row_id, parked.operation_id
+    await lifecycle.force_cleanup(
+        house.environment.row_id, parked.id, "provider is out of business"
     )
-    assert operation is not None and "out of business" in (operation.message or "")
+    assert (await house.row(row_id)).state is ConnectionState.GONE
+    operation = await house.app.rooms.operations.get(house.environment.row_id, parked.operation_id)
+    assert operation is not None
+    assert "out of business" in (operation.message or "")
 
 
 async def test_delete_marks_at_once_and_frees_the_id(house: House) -> None:
@@ -291,7 +292,8 @@ async def test_deleting_an_integration_cleans_up_each_connection(house: House) -
     sealed = await house.app.rooms.store.read(
         lambda tx: integration_rows.get(tx, integration.row_id)
     )
-    assert sealed is not None and sealed.state == "gone"
+    assert sealed is not None
+    assert sealed.state == "gone"
 
 
 async def test_a_failed_setup_is_notified_and_can_be_run_again(house: House) -> None:
@@ -311,3 +313,17 @@ async def test_a_failed_setup_is_notified_and_can_be_run_again(house: House) -> 
     (done,) = await house.finished(row_id)
     assert (done.state.value, done.run_id) == ("done", failed.run_id)
     assert (await house.row(row_id)).setup == "done"
+
+
+async def test_deleting_an_environment_cleans_up_everything_in_it(house: House) -> None:
+    """Each connection of each integration is cleaned up before the environment is gone."""
+    await house.deploy({"setup": SETUP, "cleanup": CLEANUP})
+    account = house.provider.add_account("a")
+    row_id = (await house.connect(account)).connection.row_id
+    await house.finished(row_id)
+    await house.app.services.lifecycle.delete_environment(house.environment)
+    assert await house.app.rooms.environments.by_name("dev") is None
+    await house.finished(row_id)
+    assert house.provider.webhooks == []
+    again = await house.app.rooms.environments.create("dev")
+    assert again.environment.row_id != house.environment.row_id

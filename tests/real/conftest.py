@@ -12,9 +12,10 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from actors import Carrick, Hub
+import pytest_asyncio
+from tests.real.actors import Carrick, Hub
 
-from carrick.demo.server import command, serving
+from carrick.demo.server import Server, command, serving
 
 ROOT = Path(__file__).resolve().parents[2]
 JUPYTERHUB = ROOT / ".venv-jupyterhub" / "bin" / "jupyterhub"
@@ -82,17 +83,23 @@ def hub(hub_process: tuple[str, str], http: aiohttp.ClientSession) -> Hub:
     return Hub(*hub_process, http)
 
 
-@pytest.fixture
-async def carrick(hub: Hub, tmp_path: Path, http: aiohttp.ClientSession) -> AsyncIterator[Carrick]:
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def carrick_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server]:
     """A Carrick server with the integration `jupyterhub` and the example's functions."""
+    directory = tmp_path_factory.mktemp("carrick")
     secret_key = "3f8c2f3e-6f0e-4a57-9a53-0d0f6f1b2a11"
-    async with serving(tmp_path, secret_key, {"CARRICK_EGRESS_ALLOW": "127.0.0.0/8"}) as server:
-        carrick = Carrick(server, http)
-        status, body = await carrick.call(
-            "POST", "/integrations", {"provider": "jupyterhub", "unique_key": "jupyterhub"}
-        )
-        assert status == 200, body
+    async with serving(directory, secret_key, {"CARRICK_EGRESS_ALLOW": "127.0.0.0/8"}) as server:
+        async with aiohttp.ClientSession() as http:
+            integration = {"provider": "jupyterhub", "unique_key": "jupyterhub"}
+            status, body = await Carrick(server, http).call("POST", "/integrations", integration)
+            assert status == 200, body
         project = ROOT / "examples" / "jupyterhub"
         code, output = await command(server, "deploy", "-e", "dev", "--yes", cwd=project)
         assert code == 0, output
-        yield carrick
+        yield server
+
+
+@pytest.fixture
+def carrick(carrick_server: Server, http: aiohttp.ClientSession) -> Carrick:
+    """The Carrick server, ready to be called."""
+    return Carrick(carrick_server, http)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import TypeVar
 
 from fastapi.openapi.models import APIKey, APIKeyIn, HTTPBearer
 from fastapi.openapi.models import SecurityBase as SecurityModel
@@ -25,13 +24,10 @@ from carrick.errors import (
     MalformedAuthHeader,
     MissingAuthHeader,
     MissingPublicKey,
-    NotFound,
     Unauthenticated,
     UnknownSessionToken,
 )
 from carrick.model.environment import ConnectSession, Environment
-
-T = TypeVar("T")
 
 #: What a connect session may do where an API key could be used as well.
 _SESSION_SCOPES = ("environment:integrations:list",)
@@ -174,14 +170,3 @@ async def _by_public_key(request: Request, public_key: str) -> Asker:
 
 def _describe(scopes: tuple[str, ...]) -> str:
     return "The API key of an environment." if not scopes else "An API key with the right scope."
-
-
-def own_environment(asker: Asker, uuid: str) -> Environment:
-    """Return the asker's environment if that is the one a path names.
-
-    Raises:
-        NotFound: It is another one, or none.
-    """
-    if uuid not in (asker.environment.uuid, asker.environment.name):
-        raise NotFound("There is no such environment.")
-    return asker.environment

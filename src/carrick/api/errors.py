@@ -71,7 +71,7 @@ def unexpected_answer(error: Exception, chance: Chance, where: str) -> Response:
         "message": f"Something went wrong on the server. The log has the details: {reference}",
         "payload": reference,
     }
-    return JSONResponse({"error": content}, status_code=HTTPStatus.INTERNAL_SERVER_ERROR)
+    return JSONResponse({"error": content}, status_code=500)
 
 
 def invalid(kind: type[CarrickError], issues: list[Issue], message: str | None = None) -> NoReturn:

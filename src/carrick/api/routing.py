@@ -151,5 +151,16 @@ def _parameter(name: str, field: Mapping[str, Any], *, required: bool) -> dict[s
         found["description"] = field["description"]
     if field.get("type") == "object":
         found |= {"style": "deepObject", "explode": True}
-    found["schema"] = {key: value for key, value in field.items() if key != "title"}
+    found["schema"] = _without_null(field)
     return found
+
+
+def _without_null(field: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a schema that does not offer `null`, which a query string cannot say."""
+    schema = {key: value for key, value in field.items() if key != "title"}
+    kinds = [each for each in schema.pop("anyOf", ()) if each.get("type") != "null"]
+    if schema.get("default", ...) is None:
+        del schema["default"]
+    if len(kinds) > 1:
+        return {**schema, "anyOf": kinds}
+    return {**kinds[0], **schema} if kinds else schema

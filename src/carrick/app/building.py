@@ -30,12 +30,13 @@ from carrick.journal import Journal
 from carrick.lifecycle.journeys import Lifecycle
 from carrick.lifecycle.progress import Progress
 from carrick.lifecycle.rooms import Rooms, Timing
+from carrick.lifecycle.wake import Wake
 from carrick.lifecycle.watch import RefreshWatch
 from carrick.model.clock import Chance, Clock, SystemChance, SystemClock
 from carrick.model.http import OutboundRequest
 from carrick.notify import Notifier
 from carrick.operations import Operations
-from carrick.providers import load_catalogue
+from carrick.providers import Catalogue, load_catalogue
 from carrick.proxy import Proxy
 from carrick.runtime.calls import CallServices
 from carrick.runtime.pool import RunnerLimits, RunnerPool
@@ -151,12 +152,16 @@ async def running(
             opened_store(settings, clock, migrated=migrate_first)
         )
         opened = open_vault(settings, is_postgres=store.is_postgres)
-        egress = Egress(EgressPolicy(settings.egress_allow))
+        egress = Egress(
+            EgressPolicy(settings.egress_allow), max_answer_bytes=settings.max_answer_bytes
+        )
         stack.push_async_callback(egress.close)
         joint = _Engine()
-        rooms, services, created = await _build(
-            settings, store, opened, egress, joint, clock, chance, timing or Timing()
-        )
+        ground = _Ground(settings, store, opened, egress, clock, chance)
+        tenants = await _tenants(ground)
+        rooms = _rooms(ground, tenants, joint, timing or Timing())
+        services = _services(ground, tenants, rooms)
+        stack.push_async_callback(rooms.fresh.close)
         stack.push_async_callback(rooms.pool.close)
         await rooms.pool.start()
         await _void_leases(store)
@@ -169,123 +174,168 @@ async def running(
         await engine.start()
         stack.push_async_callback(engine.stop, rooms.timing.stop_s)
         api = create_api(services)
-        yield App(settings, api, services, rooms, opened, created)
+        yield App(settings, api, services, rooms, opened, tenants.created_keys)
 
 
-async def _build(
-    settings: Settings,
-    store: Store,
-    opened: OpenedVault,
-    egress: Egress,
-    joint: _Engine,
-    clock: Clock,
-    chance: Chance,
-    timing: Timing,
-) -> tuple[Rooms, Services, dict[str, str]]:
-    vault = opened.vault
+@dataclass(frozen=True)
+class _Ground:
+    """What everything else stands on."""
+
+    settings: Settings
+    store: Store
+    opened: OpenedVault
+    egress: Egress
+    clock: Clock
+    chance: Chance
+
+
+@dataclass(frozen=True)
+class _Tenants:
+    """Environments and what is in them, and who is told about it."""
+
+    catalogue: Catalogue
+    environments: Environments
+    api_keys: ApiKeys
+    variables: Variables
+    integrations: Integrations
+    sessions: ConnectSessions
+    connections: Connections
+    operations: Operations
+    notifier: Notifier
+    #: API keys that were made just now.
+    created_keys: dict[str, str]
+
+
+async def _tenants(ground: _Ground) -> _Tenants:
+    store, clock, chance = ground.store, ground.clock, ground.chance
+    settings, vault = ground.settings, ground.opened.vault
     catalogue = load_catalogue(settings.providers_file)
     environments = Environments(store, vault, clock, chance)
-    api_keys = ApiKeys(store, chance, environments.recent)
-    variables = Variables(store, vault)
-    integrations = Integrations(store, vault, catalogue, chance)
-    sessions = ConnectSessions(store, clock, chance)
     created = await environments.ensure_defaults(
         {name: key.get_secret_value() for name, key in settings.secret_keys.items()},
-        opened.keyfile,
+        ground.opened.keyfile,
     )
     operations = Operations(store, clock, chance)
-    connections = Connections(store, clock)
-    notifier = Notifier(
-        store,
-        environments,
-        operations,
-        send=egress.send,
-        clock=clock,
-        chance=chance,
-        webhook_urls=settings.webhook_urls,
-    )
-
-    async def known_integrations(environment_id: int) -> set[str]:
-        return {one.integration_id for one in await integrations.list(environment_id)}
-
-    deployments = Deployments(
-        store,
-        settings.data_dir.absolute(),
-        clock,
-        known_integrations=known_integrations,
-        memory_bytes=settings.runner_memory_bytes,
-    )
-    fresh = FreshCredentials(
-        store=store,
-        vault=vault,
-        send=egress.send,
-        catalogue=catalogue,
-        integrations=integrations,
-        observer=RefreshWatch(operations, notifier, catalogue),
-        clock=clock,
-        chance=chance,
-    )
-    proxy = Proxy(egress, clock, chance)
-    pool = RunnerPool(
-        RunnerLimits(
-            memory_bytes=settings.runner_memory_bytes, concurrency=settings.runner_concurrency
-        ),
-        clock,
-        deployments.materialise,
-        isolation=settings.isolation,
-    )
-    rooms = Rooms(
-        store=store,
-        vault=vault,
-        clock=clock,
-        chance=chance,
+    return _Tenants(
         catalogue=catalogue,
         environments=environments,
-        integrations=integrations,
-        connections=connections,
-        fresh=fresh,
+        api_keys=ApiKeys(store, chance, environments.recent),
+        variables=Variables(store, vault),
+        integrations=Integrations(store, vault, catalogue, chance),
+        sessions=ConnectSessions(store, clock, chance),
+        connections=Connections(store, clock),
+        operations=operations,
+        notifier=Notifier(
+            store,
+            environments,
+            operations,
+            send=ground.egress.send,
+            clock=clock,
+            chance=chance,
+            webhook_urls=settings.webhook_urls,
+        ),
+        created_keys=created,
+    )
+
+
+def _deployments(ground: _Ground, tenants: _Tenants) -> Deployments:
+    async def known_integrations(environment_id: int) -> set[str]:
+        return {one.integration_id for one in await tenants.integrations.list(environment_id)}
+
+    return Deployments(
+        ground.store,
+        ground.settings.data_dir.absolute(),
+        ground.clock,
+        known_integrations=known_integrations,
+        memory_bytes=ground.settings.runner_memory_bytes,
+    )
+
+
+def _pool(ground: _Ground, deployments: Deployments) -> RunnerPool:
+    settings = ground.settings
+    limits = RunnerLimits(
+        memory_bytes=settings.runner_memory_bytes, concurrency=settings.runner_concurrency
+    )
+    return RunnerPool(limits, ground.clock, deployments.materialise, isolation=settings.isolation)
+
+
+def _fresh(ground: _Ground, tenants: _Tenants) -> FreshCredentials:
+    return FreshCredentials(
+        store=ground.store,
+        vault=ground.opened.vault,
+        send=ground.egress.send,
+        catalogue=tenants.catalogue,
+        integrations=tenants.integrations,
+        observer=RefreshWatch(tenants.operations, tenants.notifier, tenants.catalogue),
+        clock=ground.clock,
+        chance=ground.chance,
+    )
+
+
+def _rooms(ground: _Ground, tenants: _Tenants, wake: Wake, timing: Timing) -> Rooms:
+    store, vault, clock = ground.store, ground.opened.vault, ground.clock
+    deployments = _deployments(ground, tenants)
+    proxy = Proxy(ground.egress, clock, ground.chance)
+    return Rooms(
+        store=store,
+        vault=vault,
+        clock=clock,
+        chance=ground.chance,
+        catalogue=tenants.catalogue,
+        environments=tenants.environments,
+        integrations=tenants.integrations,
+        connections=tenants.connections,
+        fresh=_fresh(ground, tenants),
         deployments=deployments,
         journal=Journal(store, vault),
-        operations=operations,
-        notifier=notifier,
+        operations=tenants.operations,
+        notifier=tenants.notifier,
         proxy=proxy,
-        pool=pool,
+        pool=_pool(ground, deployments),
         calls=CallServices(
             store=store,
             vault=vault,
             clock=clock,
             proxy=proxy,
-            egress=egress,
-            variables=variables,
-            operations=operations,
+            egress=ground.egress,
+            variables=tenants.variables,
+            operations=tenants.operations,
         ),
-        wake=joint,
+        wake=wake,
         progress=Progress(),
-        node_id=f"node-{chance.token_hex(6)}",
+        node_id=f"node-{ground.chance.token_hex(6)}",
         timing=timing,
     )
-    services = Services(
-        settings=settings,
-        clock=clock,
-        chance=chance,
-        catalogue=catalogue,
-        environments=environments,
-        api_keys=api_keys,
-        variables=variables,
-        integrations=integrations,
-        sessions=sessions,
-        connections=connections,
-        credentials=fresh,
+
+
+def _services(ground: _Ground, tenants: _Tenants, rooms: Rooms) -> Services:
+    return Services(
+        settings=ground.settings,
+        clock=ground.clock,
+        chance=ground.chance,
+        catalogue=tenants.catalogue,
+        environments=tenants.environments,
+        api_keys=tenants.api_keys,
+        variables=tenants.variables,
+        integrations=tenants.integrations,
+        sessions=tenants.sessions,
+        connections=tenants.connections,
+        credentials=rooms.fresh,
         lifecycle=Lifecycle(rooms),
-        deployments=deployments,
+        deployments=rooms.deployments,
         dry_runs=DryRuns(rooms),
-        operations=operations,
-        proxy=proxy,
-        ping=_pinger(store),
-        ready=lambda: Readiness(pool.is_ready(), "" if pool.is_ready() else "no runner starts"),
-        check_url=_url_check(egress),
+        operations=tenants.operations,
+        proxy=rooms.proxy,
+        ping=_pinger(ground.store),
+        ready=lambda: _readiness(rooms.pool),
+        check_url=_url_check(ground.egress),
     )
-    return rooms, services, created
+
+
+def _readiness(pool: RunnerPool) -> Readiness:
+    if pool.is_ready():
+        return Readiness(True)
+    return Readiness(False, "Function runners cannot be started on this machine.")
 
 
 def _engine(rooms: Rooms, lifecycle: Lifecycle) -> EmbeddedEngine | PostgresEngine:

@@ -75,7 +75,9 @@ def _say(app: App, listening: socket.socket) -> None:
         lines.append(f"Data is kept in {settings.data_dir.absolute()}")
     keyfile = settings.data_dir.absolute() / "keys.toml"
     if app.vault.created:
-        lines.append(f"An encryption key was made: keep a copy of {keyfile}, data is lost without it")
+        lines.append(
+            f"An encryption key was made: keep a copy of {keyfile}, data is lost without it"
+        )
     if app.created_keys:
         names = ", ".join(sorted(app.created_keys))
         where = f"read them in {keyfile}" if app.vault.keyfile else "set CARRICK_SECRET_KEY_<NAME>"
@@ -89,7 +91,13 @@ def configure_logs(settings: Settings) -> None:
     as_json = settings.log_format == "json" or (
         settings.log_format == "auto" and not sys.stderr.isatty()
     )
-    renderer = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
+    renderer = (
+        structlog.processors.JSONRenderer()
+        if as_json
+        else structlog.dev.ConsoleRenderer(
+            exception_formatter=structlog.dev.plain_traceback  # the default one prints local values
+        )
+    )
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

@@ -24,8 +24,9 @@ take `?limit=` and `?cursor=`; errors are `{"error": {"code", "message", "payloa
                                           metadata?, live?: bool, bundle?: base64}
                                          → {data: Report}; without a bundle: what is deployed
          Report {function, integration_id, event, operation, live, outcome, incomplete, message,
-                 detail, log: [{level, message, …}], calls: [{method, endpoint, status, withheld, body}],
-                 metadata_before, metadata_after}
+                 detail, log: [{level, message, fields}],
+                 calls: [{method, endpoint, status, withheld, body}],
+                 metadata_before, metadata_after, operation_id}
 
     GET  /operations                     ?state=&type=&integration_id=&connection_id= → list
     GET  /operations/{id}                → {data: Operation with `messages`}

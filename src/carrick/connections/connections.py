@@ -150,7 +150,7 @@ def merged(current: Mapping[str, Any] | None, changes: Mapping[str, Any]) -> dic
 async def put_metadata(
     tx: Tx, connection: Connection, metadata: Mapping[str, Any], *, merge: bool
 ) -> tuple[dict[str, Any], int]:
-    """Write metadata of a connection whose row this transaction holds; return it and its version."""
+    """Write metadata of a connection this transaction holds; return it and its version."""
     value = merged(connection.metadata, metadata) if merge else dict(metadata)
     version = connection.metadata_version + 1
     await rows.change(tx, connection.row_id, {"metadata": value, "metadata_version": version})

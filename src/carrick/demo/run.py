@@ -88,6 +88,9 @@ async def _perform(directory: Path, clock: Clock, began_s: float, steps: list[St
         ) as server,
         aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as http,
     ):
+        start = Step("Start a server on an empty directory", 0.0, "carrick serve", "ready")
+        start.took_s = clock.monotonic() - began_s
+        steps.append(start)
         await Story(server, provider, http, project, clock, began_s, steps).tell()
 
 

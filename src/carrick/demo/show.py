@@ -8,13 +8,16 @@ from rich.table import Table
 from rich.text import Text
 
 from carrick.demo.timeline import Step
-from carrick.testing.fake_provider import Call
 
 _INTRO = (
-    "A Carrick server and a fake provider run on this machine. The functions in "
-    "examples/salesforce validate, set up and clean up one customer's connection. "
-    "Lines with an arrow are the calls the provider really received."
+    "The life of one customer's connection, with a Carrick server and a fake provider on this "
+    "machine.\n"
+    "▸ what was asked of Carrick   → what really arrived at the provider (at /app/webhooks: at "
+    "your app)   ✔ what was checked"
 )
+
+#: Characters that every column but the widest takes, gaps included.
+_OTHER_COLUMNS = 36
 
 
 def show(console: Console, steps: list[Step], total_s: float, problem: str | None = None) -> None:
@@ -26,7 +29,7 @@ def show(console: Console, steps: list[Step], total_s: float, problem: str | Non
     console.print()
     console.print(Text(_INTRO, style="dim"))
     if steps:
-        console.print(_table(steps))
+        console.print(_table(steps, console.width))
     checks = [check for step in steps for check in step.checks]
     failed = [(step, check) for step in steps for check in step.checks if not check.ok]
     for step, check in failed:
@@ -42,12 +45,14 @@ def show(console: Console, steps: list[Step], total_s: float, problem: str | Non
         console.print(Text(verdict, style="bold green"))
 
 
-def _table(steps: list[Step]) -> Table:
+def _table(steps: list[Step], width: int) -> Table:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
-    table.add_column("time", justify="right", style="dim", no_wrap=True)
-    table.add_column("what happened")
-    table.add_column("as", no_wrap=True)
-    table.add_column("answer", no_wrap=True)
+    table.add_column("time", justify="right", style="dim", no_wrap=True, min_width=7)
+    table.add_column("", no_wrap=True, min_width=1)
+    what_width = max(20, width - _OTHER_COLUMNS)
+    table.add_column("what happened", no_wrap=True, overflow="ellipsis", max_width=what_width)
+    table.add_column("account", no_wrap=True, style="dim", min_width=7)
+    table.add_column("answer", no_wrap=True, min_width=6)
     for step in steps:
         _add_step(table, step)
     return table
@@ -55,24 +60,17 @@ def _table(steps: list[Step]) -> Table:
 
 def _add_step(table: Table, step: Step) -> None:
     style = "bold" if step.ok else "bold red"
-    table.add_row(
-        f"{step.at_s:.2f} s",
-        Text.assemble((step.title, style), "  ", (step.request, "dim")),
-        "",
-        Text(step.answer.splitlines()[0][:40] if step.answer else "", style="cyan"),
-    )
+    table.add_row(f"{step.at_s:.2f} s", Text("●", style=style), Text(step.title, style=style))
+    table.add_row("", Text("▸", style="cyan"), step.request, "", _status(step.answer))
     for call in step.calls:
-        table.add_row("", *_call(call))
+        what = Text.assemble((f"{call.method:<6}", "magenta"), " ", call.path)
+        answer = "none" if call.status is None else str(call.status)
+        table.add_row("", Text("→", style="magenta"), what, call.account or "", _status(answer))
     for check in step.checks:
         mark, colour = ("✔", "green") if check.ok else ("✘", "red")
-        table.add_row("", Text(f"  {mark} {check.name}", style=colour), "", "")
+        table.add_row("", Text(mark, style=colour), Text(check.name, style=colour))
     table.add_section()
 
 
-def _call(call: Call) -> tuple[Text, Text, Text]:
-    colour = "cyan" if call.status is not None and call.status < 400 else "yellow"
-    return (
-        Text.assemble("  → ", (f"{call.method:<6}", "magenta"), " ", call.path),
-        Text(call.account or "", style="dim"),
-        Text("no answer" if call.status is None else str(call.status), style=colour),
-    )
+def _status(answer: str) -> Text:
+    return Text(answer, style="yellow" if answer[:1] in ("4", "5", "e", "n") else "cyan")

@@ -73,6 +73,16 @@ class DryRunReport:
     operation_id: str = ""
 
 
+@dataclass(frozen=True)
+class _Trial:
+    """A request, with what it turned out to be about."""
+
+    request: DryRunRequest
+    function: FunctionRef
+    connection: Connection
+    occasion: Occasion
+
+
 class DryRuns:
     """Runs functions on trial."""
 
@@ -90,13 +100,13 @@ class DryRuns:
         """
         functions = await self._functions(request)
         function, connection = await self._choose(request, functions)
-        occasion = _occasion(request, function)
+        trial = _Trial(request, function, connection, _occasion(request, function))
         async with self._held(request, connection) as lease:
-            subject = await self._subject(request, function, connection, occasion, lease)
+            subject = await self._subject(trial, lease)
             before, _ = await subject.metadata()
-            ended = await self._run(request, function, connection, occasion, subject, lease)
+            ended = await self._run(trial, subject)
             after, _ = await subject.metadata()
-        return _report(request, function, connection, occasion, ended, before, after)
+        return _report(trial, ended, before=before, after=after)
 
     async def _functions(self, request: DryRunRequest) -> list[FunctionRef]:
         deployments, environment_id = self._rooms.deployments, request.environment.row_id
@@ -150,15 +160,8 @@ class DryRuns:
         async with self._mailboxes.waited_for(connection.row_id) as lease:
             yield lease
 
-    async def _subject(
-        self,
-        request: DryRunRequest,
-        function: FunctionRef,
-        connection: Connection,
-        occasion: Occasion,
-        lease: Lease | None,
-    ) -> LiveSubject | DrySubject:
-        rooms = self._rooms
+    async def _subject(self, trial: _Trial, lease: Lease | None) -> LiveSubject | DrySubject:
+        rooms, request, connection = self._rooms, trial.request, trial.connection
         integration = await rooms.integrations.by_row(connection.integration_row_id)
         assert integration is not None
         guard = Guard(rooms.store, lease)
@@ -174,7 +177,7 @@ class DryRuns:
             recorder=Recorder(
                 journal=rooms.journal,
                 run_id=rooms.chance.uuid4(),
-                function=function.name,
+                function=trial.function.name,
                 connection_row_id=connection.row_id,
                 demand=guard.demand,
             ),
@@ -185,18 +188,11 @@ class DryRuns:
         if request.live:
             return live
         overlay = dict(request.metadata) if request.metadata is not None else None
-        return DrySubject(live, overlay, known_account=occasion is not Occasion.CREATION)
+        return DrySubject(live, overlay, known_account=trial.occasion is not Occasion.CREATION)
 
-    async def _run(
-        self,
-        request: DryRunRequest,
-        function: FunctionRef,
-        connection: Connection,
-        occasion: Occasion,
-        subject: LiveSubject | DrySubject,
-        lease: Lease | None,
-    ) -> Ended:
-        rooms = self._rooms
+    async def _run(self, trial: _Trial, subject: LiveSubject | DrySubject) -> Ended:
+        rooms, request, function = self._rooms, trial.request, trial.function
+        connection, occasion = trial.connection, trial.occasion
         live = subject if isinstance(subject, LiveSubject) else subject.inner
         operation_id = rooms.operations.new_id()
         opening = Opening(
@@ -254,22 +250,16 @@ def _previous(connection: Connection) -> dict[str, Any]:
 
 
 def _report(
-    request: DryRunRequest,
-    function: FunctionRef,
-    connection: Connection,
-    occasion: Occasion,
-    ended: Ended,
-    before: dict[str, Any],
-    after: dict[str, Any],
+    trial: _Trial, ended: Ended, *, before: dict[str, Any], after: dict[str, Any]
 ) -> DryRunReport:
-    outcome = ended.outcome
+    outcome, function = ended.outcome, trial.function
     return DryRunReport(
         function=function.name,
         integration_id=function.integration_id,
-        connection_id=connection.connection_id,
+        connection_id=trial.connection.connection_id,
         event=function.event.value,
-        operation=occasion.value,
-        live=request.live,
+        operation=trial.occasion.value,
+        live=trial.request.live,
         outcome=error_kind(outcome),
         message=in_words(outcome),
         detail=getattr(outcome, "detail", ""),

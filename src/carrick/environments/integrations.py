@@ -15,6 +15,7 @@ from carrick.model.auth import AuthMode
 from carrick.model.clock import Chance
 from carrick.model.environment import Integration, IntegrationState
 from carrick.model.provider import Provider
+from carrick.store import environments as environment_rows
 from carrick.store import integrations as table
 from carrick.store.integrations import SealedIntegration
 from carrick.store.unit import Store, Tx
@@ -99,6 +100,8 @@ class Integrations:
         }
 
         async def unit(tx: Tx) -> SealedIntegration:
+            if not await environment_rows.is_active(tx, environment_id):
+                raise NotFound("This environment is being deleted.")
             return await table.insert_integration(tx, values)
 
         try:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from carrick.connections import states
-from carrick.errors import UnknownConnection, UnknownIntegration
+from carrick.errors import NotFound, UnknownConnection, UnknownIntegration
 from carrick.lifecycle.following import write_events
 from carrick.lifecycle.mailbox import wake
 from carrick.lifecycle.rooms import Rooms
@@ -19,6 +19,7 @@ from carrick.model.environment import Environment
 from carrick.model.event import Event, Occasion
 from carrick.notify import connection_deleted
 from carrick.store import connections as rows
+from carrick.store import environments as environment_rows
 from carrick.store import events as event_rows
 from carrick.store import integrations as integration_rows
 from carrick.store import journal as journal_rows
@@ -84,22 +85,46 @@ class Delete:
         Raises:
             UnknownIntegration: There is none.
         """
-        rooms = self._rooms
 
         async def unit(tx: Tx) -> int:
-            integration_row_id = await integration_rows.begin_deletion(
-                tx, environment.row_id, integration_id
-            )
-            if integration_row_id is None:
-                raise UnknownIntegration("Integration does not exist")
-            for row_id in await rows.usable_of_integration(tx, integration_row_id):
-                connection = await rows.get(tx, row_id, lock=True)
-                if connection is not None and connection.is_usable:
-                    await self.mark_in(tx, environment, connection)
-            return await self._finish_integration_in(tx, integration_row_id)
+            return await self._mark_integration_in(tx, environment, integration_id)
 
-        unfinished = await rooms.store.write(unit)
+        unfinished = await self._rooms.store.write(unit)
         return Deletion("pending" if unfinished else "done")
+
+    async def environment(self, environment: Environment) -> Deletion:
+        """Delete an environment and, in the same transaction, everything in it.
+
+        Its keys open the log and the cleanups until the last cleanup is done.
+
+        Raises:
+            NotFound: It is being deleted already, or gone.
+        """
+
+        async def unit(tx: Tx) -> bool:
+            if not await environment_rows.begin_deletion(tx, environment.row_id):
+                raise NotFound("There is no such environment.")
+            for integration_id in await integration_rows.active_ids(tx, environment.row_id):
+                await self._mark_integration_in(tx, environment, integration_id)
+            return await self._finish_environment_in(tx, environment.row_id)
+
+        finished = await self._rooms.store.write(unit)
+        self._rooms.environments.recent.forget()
+        return Deletion("done" if finished else "pending")
+
+    async def _mark_integration_in(
+        self, tx: Tx, environment: Environment, integration_id: str
+    ) -> int:
+        integration_row_id = await integration_rows.begin_deletion(
+            tx, environment.row_id, integration_id
+        )
+        if integration_row_id is None:
+            raise UnknownIntegration("Integration does not exist")
+        for row_id in await rows.usable_of_integration(tx, integration_row_id):
+            connection = await rows.get(tx, row_id, lock=True)
+            if connection is not None and connection.is_usable:
+                await self.mark_in(tx, environment, connection)
+        return await self._finish_integration_in(tx, integration_row_id)
 
     async def mark_in(self, tx: Tx, environment: Environment, connection: Connection) -> None:
         """Hide a connection from its callers and write the cleanup that must follow."""
@@ -113,9 +138,7 @@ class Delete:
             Event.PRE_CONNECTION_DELETION,
         )
         await write_events(rooms, tx, connection, functions, Occasion.DELETION)
-        await rooms.notifier.write_in(
-            tx, connection_deleted(rooms.facts(environment, connection))
-        )
+        await rooms.notifier.write_in(tx, connection_deleted(rooms.facts(environment, connection)))
         await self.finish_in(tx, connection.row_id)
 
     async def _supersede_setups_in(self, tx: Tx, connection: Connection) -> None:
@@ -146,7 +169,8 @@ class Delete:
         if left:
             return False
         await states.finish_deletion(tx, connection)
-        await self._finish_integration_in(tx, connection.integration_row_id)
+        if await self._finish_integration_in(tx, connection.integration_row_id) == 0:
+            await self._finish_environment_in(tx, connection.environment_id)
         return True
 
     async def _finish_integration_in(self, tx: Tx, integration_row_id: int) -> int:
@@ -154,6 +178,11 @@ class Delete:
         if unfinished == 0:
             await integration_rows.finish_deletion(tx, integration_row_id)
         return unfinished
+
+    async def _finish_environment_in(self, tx: Tx, environment_id: int) -> bool:
+        if await integration_rows.count_unfinished(tx, environment_id):
+            return False
+        return await environment_rows.finish_deletion(tx, environment_id)
 
     # --- what the caller is told ------------------------------------------------------------
 
@@ -187,9 +216,7 @@ class Delete:
 
 async def supersede_in(rooms: Rooms, tx: Tx, event: EventRow) -> None:
     """End a setup that a deletion makes pointless."""
-    await event_rows.change(
-        tx, event.id, state=EventState.SUPERSEDED.value, finished_at=tx.now
-    )
+    await event_rows.change(tx, event.id, state=EventState.SUPERSEDED.value, finished_at=tx.now)
     await rooms.operations.close_in(
         tx,
         event.operation_id,

@@ -89,9 +89,7 @@ class Drain:
         if self._settle.too_often_interrupted(event):
             return HostFailed(f"it was interrupted {event.interruptions} times")
         subject, recorder = await self._subject(lease, event, connection, function)
-        ended = await run(
-            self._rooms, await self._attempt(event, function), subject, recorder
-        )
+        ended = await run(self._rooms, await self._attempt(event, function), subject, recorder)
         return ended.outcome
 
     async def _subject(
@@ -100,7 +98,8 @@ class Drain:
         rooms = self._rooms
         environment = await rooms.environments.get(event.environment_id)
         integration = await rooms.integrations.by_row(event.integration_row_id)
-        assert environment is not None and integration is not None, "both outlive their events"
+        assert environment is not None, "an environment outlives its events"
+        assert integration is not None, "an integration outlives its events"
         guard = Guard(rooms.store, lease)
         recorder = Recorder(
             journal=rooms.journal,
@@ -168,5 +167,3 @@ class Drain:
             return await event_rows.due_mailboxes(tx, limit)
 
         return await self._rooms.store.read(unit)
-
-

@@ -40,9 +40,7 @@ async def write_events(
     new = []
     for function in functions:
         run_id = rooms.chance.uuid4()
-        operation_id = await rooms.operations.open_in(
-            tx, opening(connection, function, occasion)
-        )
+        operation_id = await rooms.operations.open_in(tx, opening(connection, function, occasion))
         sealed = None
         if previous is not None:
             sealed = rooms.vault.seal_json(dict(previous), context=f"previous:{run_id}")

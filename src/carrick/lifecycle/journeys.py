@@ -68,6 +68,10 @@ class Lifecycle:
         """Delete an integration and each of its connections."""
         return await self._delete.integration(environment, integration_id)
 
+    async def delete_environment(self, environment: Environment) -> Deletion:
+        """Delete an environment and everything in it."""
+        return await self._delete.environment(environment)
+
     async def drain(self, connection_row_id: int) -> None:
         """Run what is due for one connection; the engine's handler."""
         await self._drain.drain(connection_row_id)

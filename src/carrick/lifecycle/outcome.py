@@ -149,11 +149,7 @@ class Outcomes:
             if subject.existing is None:
                 return None
             live = await rows.get(tx, subject.existing.row_id, lock=True)
-            if (
-                live is None
-                or not live.is_usable
-                or live.generation != subject.existing.generation
-            ):
+            if live is None or not live.is_usable or live.generation != subject.existing.generation:
                 return None  # it was deleted meanwhile: there is nothing left to mark
             if subject.guard.lease is not None:
                 await mailboxes.demand(tx, subject.guard.lease)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 
 from carrick.lifecycle.attempts import error_kind, in_words
@@ -37,6 +38,25 @@ _JITTER = 0.2
 _MAX_MESSAGE = 1000
 
 
+@dataclass(frozen=True)
+class _Case:
+    """One attempt's outcome and everything it is judged by."""
+
+    environment: Environment
+    connection: Connection
+    event: EventRow
+    outcome: Outcome
+    declaration: Declaration
+
+    @property
+    def is_setup_under_deletion(self) -> bool:
+        """Whether the connection is being deleted while its setup is not done."""
+        return (
+            self.connection.state is ConnectionState.DELETING
+            and self.event.event is Event.POST_CONNECTION_CREATION
+        )
+
+
 class Settle:
     """Writes what became of attempts."""
 
@@ -54,38 +74,42 @@ class Settle:
         Raises:
             ResultLost: Another node took the event over; this outcome no longer counts.
         """
-        function = await self._rooms.deployments.resolve(
-            event.environment_id, await self._integration_id(event), event.function
-        )
-        declaration = function.declaration if function else Declaration(event.event, "removed")
         environment = await self._rooms.environments.get(event.environment_id)
         assert environment is not None, "environments are never removed while events are left"
+        declaration = await self._declaration(event)
         await self._rooms.operations.flush()
 
         async def unit(tx: Tx) -> None:
             await mailboxes.demand(tx, lease)
             connection = await rows.get(tx, event.connection_row_id, lock=True)
-            assert connection is not None
             current = await event_rows.get(tx, event.id)
+            assert connection is not None
             assert current is not None
+            case = _Case(environment, connection, current, outcome, declaration)
             await run_state.release_locks_of(tx, event.run_id)
             if isinstance(outcome, Succeeded):
-                await self._done(tx, connection, current)
+                await self._done(tx, case)
             elif _is_interruption(outcome) and not self.too_often_interrupted(event):
-                await self._interrupted(tx, current, outcome)
+                await self._interrupted(tx, case)
             else:
-                await self._failed(tx, environment, connection, current, outcome, declaration)
+                await self._failed(tx, case)
             await self._delete.finish_in(tx, connection.row_id)
 
         await self._rooms.store.write(unit)
 
-    async def _integration_id(self, event: EventRow) -> str:
+    async def _declaration(self, event: EventRow) -> Declaration:
         connection = await self._rooms.connections.by_row(event.connection_row_id)
-        return connection.integration_id if connection is not None else ""
+        function = None
+        if connection is not None:
+            function = await self._rooms.deployments.resolve(
+                event.environment_id, connection.integration_id, event.function
+            )
+        return function.declaration if function else Declaration(event.event, "removed")
 
     # --- the four ends ----------------------------------------------------------------------
 
-    async def _done(self, tx: Tx, connection: Connection, event: EventRow) -> None:
+    async def _done(self, tx: Tx, case: _Case) -> None:
+        event = case.event
         await event_rows.change(
             tx,
             event.id,
@@ -95,62 +119,42 @@ class Settle:
             error_message=None,
             previous=None,
         )
-        await run_state.clear_checkpoint(tx, connection.row_id, event.function)
+        await run_state.clear_checkpoint(tx, case.connection.row_id, event.function)
         await self._rooms.operations.close_in(tx, event.operation_id, state="success")
-        await self._show_setup(tx, connection, event)
+        await self._show_setup(tx, case)
 
-    async def _interrupted(self, tx: Tx, event: EventRow, outcome: Outcome) -> None:
+    async def _interrupted(self, tx: Tx, case: _Case) -> None:
         """Try again soon; the function is not to blame and no attempt is counted."""
-        count = event.interruptions + 1
-        await self._again(
-            tx, event, wait_s=min(0.25 * 2**count, 30.0), outcome=outcome, interruptions=count
-        )
+        count = case.event.interruptions + 1
+        await self._again(tx, case, wait_s=min(0.25 * 2**count, 30.0), interruptions=count)
 
-    async def _failed(
-        self,
-        tx: Tx,
-        environment: Environment,
-        connection: Connection,
-        event: EventRow,
-        outcome: Outcome,
-        declaration: Declaration,
-    ) -> None:
+    async def _failed(self, tx: Tx, case: _Case) -> None:
+        event, outcome, declaration = case.event, case.outcome, case.declaration
         attempt = event.attempt + 1
-        deleting_setup = (
-            connection.state is ConnectionState.DELETING
-            and event.event is Event.POST_CONNECTION_CREATION
-        )
-        if deleting_setup and not event.last_chance:
+        if case.is_setup_under_deletion and not event.last_chance:
             if not await journal_rows.has_effects(tx, event.run_id):
                 await supersede_in(self._rooms, tx, event)
                 return
-            await self._again(tx, event, wait_s=0, outcome=outcome, attempt=attempt, last=True)
+            await self._again(tx, case, wait_s=0, attempt=attempt, last=True)
             return
         final = event.last_chance or attempt >= declaration.max_attempts or _is_final(outcome)
-        if not final:
+        if final:
+            await self._give_up(tx, case, attempt)
+        else:
             wait_s = self._wait(outcome, declaration, attempt)
-            await self._again(tx, event, wait_s=wait_s, outcome=outcome, attempt=attempt)
-            return
-        await self._give_up(tx, environment, connection, event, outcome, attempt)
+            await self._again(tx, case, wait_s=wait_s, attempt=attempt)
 
-    async def _give_up(
-        self,
-        tx: Tx,
-        environment: Environment,
-        connection: Connection,
-        event: EventRow,
-        outcome: Outcome,
-        attempt: int,
-    ) -> None:
+    async def _give_up(self, tx: Tx, case: _Case, attempt: int) -> None:
+        event, kind = case.event, error_kind(case.outcome)
         cleanup = event.event is Event.PRE_CONNECTION_DELETION
-        message = in_words(outcome)[:_MAX_MESSAGE]
+        message = in_words(case.outcome)[:_MAX_MESSAGE]
         await event_rows.change(
             tx,
             event.id,
             state=(EventState.PARKED if cleanup else EventState.FAILED).value,
             attempt=attempt,
             last_chance=False,
-            error_kind=error_kind(outcome),
+            error_kind=kind,
             error_message=message,
             finished_at=tx.now,
         )
@@ -158,33 +162,32 @@ class Settle:
             tx,
             event.operation_id,
             state="failed",
-            error={"code": error_kind(outcome), "message": message},
+            error={"code": kind, "message": message},
             message="parked: a person has to retry or force it" if cleanup else None,
         )
         build = cleanup_parked if cleanup else setup_failed
         told = build(
-            self._rooms.facts(environment, connection),
+            self._rooms.facts(case.environment, case.connection),
             function=event.function,
             operation_id=event.operation_id,
-            fault=Fault(error_kind(outcome), message),
+            fault=Fault(kind, message),
         )
         await self._rooms.notifier.write_in(tx, told)
-        if not cleanup:
-            await self._show_setup(tx, connection, event)
+        await self._show_setup(tx, case)
 
     # --- pieces -----------------------------------------------------------------------------
 
     async def _again(
         self,
         tx: Tx,
-        event: EventRow,
+        case: _Case,
         *,
         wait_s: float,
-        outcome: Outcome,
         attempt: int | None = None,
         interruptions: int | None = None,
         last: bool = False,
     ) -> None:
+        event = case.event
         await event_rows.change(
             tx,
             event.id,
@@ -193,8 +196,8 @@ class Settle:
             interruptions=event.interruptions if interruptions is None else interruptions,
             last_chance=last or event.last_chance,
             due_at=tx.now + timedelta(seconds=wait_s),
-            error_kind=error_kind(outcome),
-            error_message=in_words(outcome)[:_MAX_MESSAGE],
+            error_kind=error_kind(case.outcome),
+            error_message=in_words(case.outcome)[:_MAX_MESSAGE],
         )
         again = await event_rows.get(tx, event.id)
         assert again is not None
@@ -206,9 +209,10 @@ class Settle:
             return max(wait_s, outcome.retry_after_s)
         return wait_s
 
-    async def _show_setup(self, tx: Tx, connection: Connection, event: EventRow) -> None:
+    async def _show_setup(self, tx: Tx, case: _Case) -> None:
         """Show on the connection what became of its setups."""
-        if event.event is not Event.POST_CONNECTION_CREATION:
+        connection = case.connection
+        if case.event.event is not Event.POST_CONNECTION_CREATION:
             return
         setups = await event_rows.of_connection(
             tx, connection.row_id, Event.POST_CONNECTION_CREATION

@@ -32,8 +32,6 @@ _PAUSES_S = (0.25, 0.5, 1.0, 2.0)
 _WORTH_A_TRY_S = 0.5
 
 GENERIC = "The connection could not be validated."
-_TRY_AGAIN = frozenset({408, 429})
-_NO = frozenset({401, 403})
 
 
 @dataclass(frozen=True)
@@ -139,17 +137,22 @@ def read_verdict(outcome: Outcome) -> Verdict:
         case Succeeded():
             return Accepted()
         case ActionRefused():
-            message = (outcome.message or GENERIC)[:MAX_MESSAGE]
-            return Refused(message, detail, kind)
-        case ProviderFailed(status=None):
-            return Undecided(detail)
-        case ProviderFailed(status=status) if status in _TRY_AGAIN or (status or 0) >= 500:
-            return Undecided(detail)
-        case ProviderFailed(status=status) if status in _NO:
+            return Refused((outcome.message or GENERIC)[:MAX_MESSAGE], detail, kind)
+        case ProviderFailed(status=status) if _says_no(status):
             return Refused("The provider did not accept these credentials.", detail, kind)
+        case ProviderFailed(status=status) if _could_not_tell(status):
+            return Undecided(detail)
         case ProviderFailed() | Defective():
             return Refused(GENERIC, detail, kind)
     return Undecided(detail)
+
+
+def _says_no(status: int | None) -> bool:
+    return status in (401, 403)
+
+
+def _could_not_tell(status: int | None) -> bool:
+    return status is None or status in (408, 429) or status >= 500
 
 
 def _pause(outcome: Outcome, number: int) -> float:

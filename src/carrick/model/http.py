@@ -1,4 +1,4 @@
-"""An outbound request and its answer, as plain data: auth modes build the one and read the other."""
+"""An outbound request and its answer as plain data: auth modes build one and read the other."""
 
 from __future__ import annotations
 

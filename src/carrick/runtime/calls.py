@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 
 from carrick.egress import Egress
 from carrick.environments import Variables
-from carrick.errors import CarrickError, ProviderUnreachable
+from carrick.errors import CarrickError
 from carrick.journal import Answer, Recorder, Replay, Send
 from carrick.journal.journal import OutcomeUnknown
 from carrick.model.clock import Clock
@@ -161,12 +161,9 @@ class RunCalls:
     async def _send_write(self, name: Any, step: Send, params: dict[str, Any]) -> Answer:
         try:
             sent = await self._send(params, {"Idempotency-Key": name.idempotency_key})
-        except ProviderUnreachable as error:
-            if not error.sent:
+        except CarrickError as error:
+            if not error.sent:  # refused on our side, or never left: its outcome is known
                 await self.recorder.unsent(name)
-            raise
-        except CarrickError:
-            await self.recorder.unsent(name)  # refused on our side: a bad address, no credentials
             raise
         answer = Answer(sent.status, sent.headers, sent.body)
         return await self.recorder.finish(name, answer, resent=step.resent)

@@ -19,7 +19,7 @@ class RunnerLimits:
     memory_bytes: int = 512 * 1024 * 1024
     #: Runs that share one runner at a time.
     concurrency: int = 32
-    #: Runners at a time. Validation may go to twice as many, because it never waits.
+    #: Runners at a time for validation, and as many again for everything else.
     max_processes: int = 16
     #: Seconds without a run after which a runner that nobody asked to keep warm is ended.
     idle_s: float = 300.0

@@ -44,6 +44,10 @@ class _Seat:
         self.starting: asyncio.Future[None]
 
 
+def _is_validation(seat: _Seat) -> bool:
+    return seat.key is not None and seat.key[1] == "validation"
+
+
 class RunnerPool:
     """Runs functions in child processes and answers with what became of them."""
 
@@ -165,8 +169,8 @@ class RunnerPool:
             seat = None if job.alone else self._with_room(key)
             if seat is None and self._may_launch(job.lane):
                 seat = self._launch(key, is_shared=not job.alone)
-            if seat is None and job.lane == "validation" and not job.alone:
-                seat = self._least_loaded(key)
+            if seat is None and job.lane == "validation":
+                seat = self._squeeze_in(job, key)
             if seat is None:
                 await self._changed.wait()
                 continue
@@ -180,11 +184,12 @@ class RunnerPool:
                 return seat
         return None
 
-    def _least_loaded(self, key: _Key) -> _Seat | None:
-        # More runs than asked for in one process are better than a queue, or than a machine
-        # without memory.
+    def _squeeze_in(self, job: Job, key: _Key) -> _Seat:
+        """Return a place where there is none: somebody is waiting for the answer."""
         seats = sorted(self._group(key), key=lambda seat: (seat.runner.is_late, seat.runner.load))
-        return seats[0] if seats else None
+        if job.alone or not seats:
+            return self._launch(key, is_shared=not job.alone)
+        return seats[0]
 
     def _group(self, key: _Key) -> Iterator[_Seat]:
         return (seat for seat in self._alive() if seat.key == key and seat.is_shared)
@@ -193,14 +198,13 @@ class RunnerPool:
         return (seat for seat in self._seats if not seat.runner.has_ended)
 
     def _may_launch(self, lane: Lane) -> bool:
-        alive = sum(1 for _ in self._alive())
-        if alive < self._limits.max_processes or self._evict():
-            return True
-        return lane == "validation" and alive < 2 * self._limits.max_processes
+        """Whether there is a place for another process, or one can be made."""
+        peers = [seat for seat in self._alive() if _is_validation(seat) == (lane == "validation")]
+        return len(peers) < self._limits.max_processes or self._evict(peers)
 
-    def _evict(self) -> bool:
+    def _evict(self, seats: list[_Seat]) -> bool:
         """End the runner that has been idle longest; those that are kept warm come last."""
-        idle = [seat for seat in self._alive() if seat.runner.is_up and seat.runner.load == 0]
+        idle = [seat for seat in seats if seat.runner.is_up and seat.runner.load == 0]
         if not idle:
             return False
         idle.sort(key=lambda seat: (seat.key in self._kept_warm, seat.runner.idle_since))
@@ -315,11 +319,11 @@ class RunnerPool:
         now = self._clock.monotonic()
         for key in self._kept_warm - self._broken:
             is_due = now >= self._rewarm_at.get(key, 0.0)
-            if is_due and not any(True for _ in self._group(key)) and self._may_launch_spare():
+            if is_due and not any(True for _ in self._group(key)) and self._has_spare_place():
                 self._rewarm_at[key] = now + _REWARM_S
                 self._launch(key, is_shared=True)
 
-    def _may_launch_spare(self) -> bool:
+    def _has_spare_place(self) -> bool:
         return sum(1 for _ in self._alive()) < self._limits.max_processes
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:

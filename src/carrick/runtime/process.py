@@ -62,6 +62,7 @@ class RunnerProcess:
         self._up = asyncio.Event()
         self._gone = asyncio.Event()
         self._is_ending = False
+        self._is_burying = False
         self._reason: str | None = None
         self._looks_without_sign = 0
         self._signs = 0
@@ -140,6 +141,7 @@ class RunnerProcess:
         except BaseException:
             self.abandon()
             raise
+        self._in_background(self._notice_exit(self._child))
         if self._is_ending:  # meanwhile nobody wants it any more
             self._child.kill()
         try:
@@ -175,8 +177,16 @@ class RunnerProcess:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
 
+    async def _notice_exit(self, child: Child) -> None:
+        # The socket alone does not tell: a process that it forked may hold the other end open.
+        await child.process.wait()
+        self._hung_up(None)
+
     def _hung_up(self, fault: str | None) -> None:
-        """The socket is closed: the process has ended, or sent what ends it."""
+        """The process has ended, or sent what ends it."""
+        if self._is_burying:
+            return
+        self._is_burying = True
         if not self._is_ending:
             self._is_ending = True
             self._reason = fault

@@ -16,6 +16,8 @@ from carrick.store.tables import api_keys, environment_variables, environments
 from carrick.store.unit import Tx
 
 ACTIVE = "active"
+DELETING = "deleting"
+GONE = "gone"
 
 
 @dataclass(frozen=True)
@@ -102,8 +104,39 @@ async def list_all(tx: Tx) -> list[Environment]:
 
 
 async def names(tx: Tx) -> set[str]:
-    """Return every name that is taken, by an environment in whatever state."""
-    return {row.name for row in await tx.rows(select(environments.c.name))}
+    """Return every name that is taken, also by an environment whose cleanup is not done."""
+    statement = select(environments.c.name).where(environments.c.state != GONE)
+    return {row.name for row in await tx.rows(statement)}
+
+
+async def begin_deletion(tx: Tx, row_id: int) -> bool:
+    """Take an environment out of use; its keys stay for whoever sees to its cleanups."""
+    statement = update(environments).where(
+        environments.c.id == row_id, environments.c.state == ACTIVE
+    )
+    return await tx.changed(statement.values(state=DELETING)) == 1
+
+
+async def finish_deletion(tx: Tx, row_id: int) -> bool:
+    """Erase an environment that is being deleted: its keys, variables and name."""
+    statement = update(environments).where(
+        environments.c.id == row_id, environments.c.state == DELETING
+    )
+    if await tx.changed(statement.values(state=GONE, settings={})) == 0:
+        return False
+    for table in (api_keys, environment_variables):
+        await tx.execute(delete(table).where(table.c.environment_id == row_id))
+    return True
+
+
+async def is_active(tx: Tx, row_id: int) -> bool:
+    """Say whether an environment is in use, and keep it so until this transaction ends."""
+    statement = (
+        select(environments.c.id)
+        .where(environments.c.id == row_id, environments.c.state == ACTIVE)
+        .with_for_update(read=True)
+    )
+    return await tx.scalar(statement) is not None
 
 
 async def public_key(tx: Tx, row_id: int) -> str | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, exists, insert, literal_column, select, update
+from sqlalchemy import Row, exists, func, insert, literal_column, select, update
 from sqlalchemy.exc import IntegrityError
 
 from carrick.errors import Conflict
@@ -147,6 +147,23 @@ async def has_connections(tx: Tx, row_id: int) -> bool:
 
 def _is_active() -> Any:
     return integrations.c.state == literal_column("'active'")
+
+
+async def active_ids(tx: Tx, environment_id: int) -> list[str]:
+    """Return the ids of an environment's integrations that are in use."""
+    statement = select(integrations.c.integration_id).where(
+        integrations.c.environment_id == environment_id, _is_active()
+    )
+    return [row.integration_id for row in await tx.rows(statement.order_by(integrations.c.id))]
+
+
+async def count_unfinished(tx: Tx, environment_id: int) -> int:
+    """Return how many integrations of an environment are not gone yet."""
+    statement = select(func.count()).where(
+        integrations.c.environment_id == environment_id,
+        integrations.c.state != IntegrationState.GONE.value,
+    )
+    return int(await tx.scalar(statement) or 0)
 
 
 async def is_active(tx: Tx, row_id: int, *, hold: bool = False) -> bool:

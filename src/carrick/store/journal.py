@@ -63,9 +63,7 @@ async def find(tx: Tx, run_id: str, key: str) -> Entry | None:
 
 async def add(tx: Tx, **values: Any) -> None:
     """Write a new entry."""
-    await tx.execute(
-        insert(journal_entries).values(created_at=tx.now, updated_at=tx.now, **values)
-    )
+    await tx.execute(insert(journal_entries).values(created_at=tx.now, updated_at=tx.now, **values))
 
 
 async def change(tx: Tx, run_id: str, key: str, **values: Any) -> None:
@@ -118,9 +116,7 @@ async def adopt(tx: Tx, run_ids: Sequence[str], connection_row_id: int) -> None:
 async def erase_runs(tx: Tx, run_ids: Sequence[str]) -> None:
     """Forget runs that belong to nothing: a refused candidate's."""
     if run_ids:
-        await tx.execute(
-            delete(journal_entries).where(journal_entries.c.run_id.in_(list(run_ids)))
-        )
+        await tx.execute(delete(journal_entries).where(journal_entries.c.run_id.in_(list(run_ids))))
 
 
 async def erase_answers(tx: Tx, connection_row_id: int) -> None:

@@ -120,6 +120,8 @@ async def void_all(tx: Tx) -> int:
     """End every lease: for a store that only this process can be using."""
     return await tx.changed(
         update(connections)
-        .where(or_(connections.c.mailbox_owner.is_not(None), connections.c.refresh_owner.is_not(None)))
+        .where(
+            or_(connections.c.mailbox_owner.is_not(None), connections.c.refresh_owner.is_not(None))
+        )
         .values(mailbox_owner=None, mailbox_until=None, refresh_owner=None, refresh_until=None)
     )

@@ -78,12 +78,19 @@ environments = Table(
     metadata,
     _id(),
     Column("uuid", String(36), nullable=False, unique=True),
-    Column("name", String(255), nullable=False, unique=True),
+    Column("name", String(255), nullable=False),
     Column("state", String(16), nullable=False, server_default="active"),
     Column("settings", Json, nullable=False),
     Column("webhook_signing_key", LargeBinary, nullable=False),
     Column("public_key", String(36), nullable=False, unique=True),
     _time("created_at"),
+    Index(
+        "uq_environments_live",
+        "name",
+        unique=True,
+        sqlite_where=text("state <> 'gone'"),
+        postgresql_where=text("state <> 'gone'"),
+    ),
 )
 
 api_keys = Table(

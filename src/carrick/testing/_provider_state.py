@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -66,6 +67,14 @@ class Notification:
     at: datetime
     headers: Mapping[str, str]
     body: bytes
+
+    def json(self) -> Any:
+        """Return the parsed body.
+
+        Raises:
+            ValueError: The body is not JSON.
+        """
+        return json.loads(self.body)
 
     def to_json(self) -> dict[str, Any]:
         """Return the notification as plain data; the body as text."""

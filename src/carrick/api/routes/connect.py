@@ -33,6 +33,7 @@ from carrick.errors import (
     MissingClientId,
     MissingClientSecret,
     MissingHmac,
+    ProviderRefused,
     UnknownIntegration,
 )
 from carrick.lifecycle.journeys import ConnectRequest
@@ -49,6 +50,12 @@ class UnknownOAuth2Integration(UnknownIntegration):
     """There is no such integration in this environment."""
 
     status = 400  # on this one route; its siblings answer 404
+
+
+class ClientCredentialsRefused(ProviderRefused):
+    """The provider gave no token for these client credentials."""
+
+    code = "client_credentials_fetch_error"
 
 
 @routes.post("/auth/unauthenticated/{key}", response_model=ConnectedAnswer)
@@ -89,6 +96,8 @@ async def connect_with_client_credentials(
         return await _connect(rooms, asker, key, query, mode=AuthMode.OAUTH2_CC, body=given)
     except UnknownIntegration as error:
         raise UnknownOAuth2Integration(error.message) from error
+    except ProviderRefused as error:
+        raise ClientCredentialsRefused(error.message, payload=error.payload) from error
 
 
 async def _connect(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Depends, Path
 from starlette.responses import Response
@@ -37,8 +37,8 @@ from carrick.errors import (
     UnknownIntegration,
 )
 from carrick.lifecycle.journeys import ConnectRequest
-from carrick.model.auth import AuthMode
-from carrick.model.connection import Connection, ConnectionState
+from carrick.model.auth import AuthMode, Credentials
+from carrick.model.connection import Connection
 from carrick.model.provider import Provider
 
 routes = router("connections")
@@ -93,12 +93,17 @@ async def _get(
     rooms.connections.touch(connection.row_id)
     if not sees_secrets:
         return answer(connection_object(connection, {}, show_refresh_token=False))
-    credentials = await _credentials(rooms, connection, query)
-    if connection.state is not ConnectionState.ACTIVE or connection.error_operation_id:
+    credentials = await _working(rooms, connection, force=query.force_refresh)
+    if connection.error_operation_id or credentials.expires_at != connection.credentials_expires_at:
+        # It was refreshed just now, which can change its config and ends its error.
         connection = await rooms.connections.by_row(connection.row_id) or connection
-    return answer(
-        connection_object(connection, credentials, show_refresh_token=query.refresh_token)
+    provider = rooms.catalogue.find(connection.provider)
+    shown = credentials_object(
+        credentials,
+        show_refresh_token=query.refresh_token,
+        refresh_token_path=_refresh_token_path(provider, credentials.auth_mode),
     )
+    return answer(connection_object(connection, shown, show_refresh_token=query.refresh_token))
 
 
 async def _delete(
@@ -206,22 +211,14 @@ async def _find(rooms: Rooms, asker: Asker, integration_id: str, connection_id: 
     )
 
 
-async def _credentials(
-    rooms: Rooms, connection: Connection, query: ConnectionQuery
-) -> dict[str, Any]:
+async def _working(rooms: Rooms, connection: Connection, *, force: bool) -> Credentials:
     try:
-        credentials = await rooms.credentials.get(connection.row_id, force=query.force_refresh)
+        return await rooms.credentials.get(connection.row_id, force=force)
     except InvalidCredentials as error:
         current = await rooms.connections.by_row(connection.row_id) or connection
         shown = connection_object(current, {}, show_refresh_token=False)
         error.payload = {**(error.payload or {}), "connection": shown}
         raise
-    provider = rooms.catalogue.find(connection.provider)
-    return credentials_object(
-        credentials,
-        show_refresh_token=query.refresh_token,
-        refresh_token_path=_refresh_token_path(provider, credentials.auth_mode),
-    )
 
 
 def _refresh_token_path(provider: Provider | None, mode: AuthMode) -> str | None:

@@ -32,7 +32,7 @@ from carrick.api.schemas.environments import (
     settings_object,
 )
 from carrick.api.urls import demand_url
-from carrick.errors import Forbidden, InvalidBody, InvalidQuery
+from carrick.errors import Forbidden, InvalidBody, InvalidQuery, NotFound
 from carrick.model.environment import Environment
 
 routes = router("environments")
@@ -59,6 +59,21 @@ async def create_environment(
     created = await rooms.environments.create(body.name)
     shown = environment_object(created.environment)
     return wrapped({**shown, "secret_key": created.secret_key})
+
+
+@routes.delete("/environments/{name}", status_code=204, response_model=None)
+async def delete_environment(
+    rooms: Rooms,
+    asker: Annotated[Asker, Depends(ByKey("account:environments:delete"))],
+    query: NothingAsked,
+    name: str,
+) -> Response:
+    """Delete an environment by name or uuid, with a cleanup for each of its connections."""
+    for each in await rooms.environments.list():
+        if name in (each.name, each.uuid):
+            await rooms.lifecycle.delete_environment(each)
+            return Response(status_code=204)
+    raise NotFound(f'There is no environment "{name}".')
 
 
 # --- variables ------------------------------------------------------------------------------

@@ -31,6 +31,8 @@ def _list(value: Any) -> Any:
 
 
 _Texts = Annotated[list[Text255], BeforeValidator(_list, json_schema_input_type=str)]
+#: Milliseconds, and eight random characters.
+_OPERATION_ID = r"^[0-9]{1,14}_[a-zA-Z0-9]{8}$"
 _Limit = Annotated[StringInt, Field(ge=1, le=100)]
 
 
@@ -50,7 +52,7 @@ class OperationsQuery(Strict):
     integration_id: _Texts = Field(default_factory=list)
     connection_id: Text255 | None = None
     limit: _Limit = 50
-    cursor: Text255 | None = None
+    cursor: Annotated[str, StringConstraints(pattern=_OPERATION_ID)] | None = None
 
 
 class MessagesQuery(Strict):

@@ -35,9 +35,16 @@ def upgrade() -> None:
         sa.Column("public_key", sa.String(length=36), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_environments")),
-        sa.UniqueConstraint("name", name=op.f("uq_environments_name")),
         sa.UniqueConstraint("public_key", name=op.f("uq_environments_public_key")),
         sa.UniqueConstraint("uuid", name=op.f("uq_environments_uuid")),
+    )
+    op.create_index(
+        "uq_environments_live",
+        "environments",
+        ["name"],
+        unique=True,
+        sqlite_where=sa.text("state <> 'gone'"),
+        postgresql_where=sa.text("state <> 'gone'"),
     )
     op.create_table(
         "operation_messages",
