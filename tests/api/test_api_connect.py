@@ -197,12 +197,7 @@ async def test_the_wrong_integration_mode_or_credentials_have_their_codes(desk: 
         ("/api-auth/basic/plain", {"username": "only"}, 400, "invalid_body"),
         ("/api-auth/api-key/acme", {"apiKey": ""}, 400, "invalid_body"),
         ("/api-auth/api-key/a%25b", {"apiKey": "k"}, 400, "invalid_uri_params"),
-        (
-            "/oauth2/auth/nope",
-            {"client_id": "a", "client_secret": "b"},
-            400,
-            "unknown_provider_config",
-        ),
+        ("/oauth2/auth/nope", client, 400, "unknown_provider_config"),
         ("/oauth2/auth/acme", {"client_secret": "b"}, 400, "missing_client_id"),
         ("/oauth2/auth/acme", {"client_id": "a"}, 400, "missing_client_secret"),
     ):

@@ -182,10 +182,12 @@ async def test_the_access_log_has_templates_only(desk: Desk) -> None:
             key=None,
         )
         await desk.ask("GET", f"/connections/{token}?provider_config_key=acme")
+        await desk.ask("GET", f"/proxy/{token}")
     text = json.dumps(logs, default=str)
     assert [line["route"] for line in logs if line["event"] == "request"] == [
         "/api-auth/api-key/{key}",
         "/connections/{connection_id:path}",
+        "/proxy/{path:path}",
     ]
     for secret in (token, KEY, "key-of-the-customer"):
         assert secret not in text

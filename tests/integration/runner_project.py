@@ -103,11 +103,16 @@ def job(
 
 
 def make_pool(
-    root: Path, clock: Clock, *, dependencies: Path | None = None, **limits: Any
+    root: Path,
+    clock: Clock,
+    *,
+    dependencies: Path | None = None,
+    isolation: str = "none",
+    **limits: Any,
 ) -> RunnerPool:
     """Return a pool whose one bundle lies in a folder."""
 
     async def materialise(_bundle_id: str) -> BundleDir:
         return BundleDir(root, dependencies)
 
-    return RunnerPool(RunnerLimits(**limits), clock, materialise, isolation="none")
+    return RunnerPool(RunnerLimits(**limits), clock, materialise, isolation=isolation)

@@ -95,6 +95,18 @@ async def test_two_accounts_never_share_an_organisation(
     assert len(seen) == 2
 
 
+async def test_the_github_shaped_identity_is_a_number_of_its_own(
+    provider: FakeProvider, http: aiohttp.ClientSession
+) -> None:
+    """A project fresh from `carrick init` can tell two accounts apart."""
+    numbers = set()
+    for account in (provider.add_account("org-a"), provider.add_account("org-b")):
+        async with http.get(f"{provider.url}/user", headers=bearer(account)) as answer:
+            numbers.add((await answer.json())["id"])
+    assert len(numbers) == 2
+    assert all(isinstance(number, int) for number in numbers)
+
+
 # --- tokens ---------------------------------------------------------------------------------
 
 
@@ -470,6 +482,7 @@ async def test_it_runs_as_a_process_of_its_own(http: aiohttp.ClientSession) -> N
         assert process.stdout is not None
         facts = json.loads(await asyncio.wait_for(process.stdout.readline(), timeout=20))
         account = facts["accounts"][0]
+        assert account["api_key"] == "org-x-key"
         headers = {"X-Api-Key": account["api_key"]}
         async with http.get(f"{facts['url']}/api/me", headers=headers) as answer:
             assert (await answer.json())["organization_id"] == account["organization_id"]

@@ -428,7 +428,7 @@ async def test_what_a_run_prints_is_its_own_log(pool: RunnerPool, project: Path)
     """Lines printed side by side, from threads and by warnings end in the log of their run."""
     gate = Gate()
     body = """
-        print("begin", ctx.facts if False else tag(ctx))
+        print("begin", tag(ctx))
         await ctx.get("/gate")
         await asyncio.to_thread(print, "thread", tag(ctx))
         sys.stderr.write("half ")

@@ -39,7 +39,11 @@ def root(tmp_path: Path) -> Path:
                     pass
         """,
         "sleepy": "await asyncio.sleep(3600)",
-        "nap": "await ctx.get('/before')\ntime.sleep(2.5)",
+        "nap": """
+            await ctx.get("/before")
+            while not os.path.exists(os.path.join(os.path.dirname(__file__), "wake-up")):
+                time.sleep(0.01)
+        """,
         "exit": "os._exit(3)",
         "orphan": """
             pid = os.fork()
@@ -180,7 +184,7 @@ async def test_a_neighbour_of_a_loop_without_end_is_not_blamed(pool: RunnerPool)
     host = RecordingHost(on={"request": gate})
     neighbour = asyncio.ensure_future(pool.run(job("call"), host))
     await gate.arrived.acquire()
-    outcome = await pool.run(job("spin", timeout_s=0.5), RecordingHost())
+    outcome = await pool.run(job("spin", timeout_s=2.0), RecordingHost())
     assert isinstance(outcome, RunnerLost)
     assert not outcome.own_fault
     lost = await neighbour
@@ -205,7 +209,7 @@ async def test_a_run_that_refuses_to_stop_is_killed_and_blamed(pool: RunnerPool)
     gate = Gate()
     neighbour = asyncio.ensure_future(pool.run(job("call"), RecordingHost(on={"request": gate})))
     await gate.arrived.acquire()
-    assert await pool.run(job("stubborn", timeout_s=0.3), RecordingHost()) == TimedOut(0.3)
+    assert await pool.run(job("stubborn", timeout_s=1.5), RecordingHost()) == TimedOut(1.5)
     lost = await neighbour
     assert isinstance(lost, RunnerLost)
     assert not lost.own_fault
@@ -278,7 +282,7 @@ async def test_a_fork_that_outlives_its_runner_is_killed(
     await eventually(lambda: not is_alive(int(host.lines[0])))
 
 
-async def test_a_starved_runner_gets_no_new_runs(pool: RunnerPool) -> None:
+async def test_a_starved_runner_gets_no_new_runs(pool: RunnerPool, root: Path) -> None:
     """A run that a blocked loop never started is given to another runner, and finishes there."""
     gate = Gate()
     gate.opened.set()
@@ -290,6 +294,7 @@ async def test_a_starved_runner_gets_no_new_runs(pool: RunnerPool) -> None:
     assert await pool.run(job("fine", lane="validation"), host) == Succeeded()
     assert not blocking.done()
     assert len(pool.processes) == 2
+    (root / "acme/on_events/wake-up").touch()
     assert await blocking == Succeeded()
 
 

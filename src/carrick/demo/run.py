@@ -22,21 +22,27 @@ from carrick.model.clock import Clock, SystemChance, SystemClock
 from carrick.testing.fake_provider import FakeProvider
 
 
-def run(*, keep: bool = False, as_json: bool = False, console: Console | None = None) -> int:
+def run(
+    *,
+    keep: bool = False,
+    as_json: bool = False,
+    console: Console | None = None,
+    project: Path | None = None,
+) -> int:
     """Run the demo and return the exit code: 0 when every check held, 1 otherwise.
 
     Args:
         keep: Leave the server's directory (database, keys, log) where it is and say where.
         as_json: Print steps, checks and provider calls as JSON instead of the table.
+        project: Functions to deploy instead of the Salesforce example's.
     """
-    console = console or Console()
     clock = SystemClock()
     directory = Path(tempfile.mkdtemp(prefix="carrick-demo-"))
     steps: list[Step] = []
     began_s = clock.monotonic()
     problem: str | None = None
     try:
-        asyncio.run(_perform(directory, clock, began_s, steps))
+        asyncio.run(_perform(directory, project or example_project(), clock, began_s, steps))
     except (ServerNotReady, ExampleMissing) as error:
         problem = str(error)
     except StoryBroken as error:
@@ -46,15 +52,27 @@ def run(*, keep: bool = False, as_json: bool = False, console: Console | None = 
     finally:
         if not keep:
             shutil.rmtree(directory, ignore_errors=True)
-    is_fine = problem is None and all(step.ok for step in steps)
+    console = console or Console()
     if as_json:
-        facts = {"ok": is_fine, "problem": problem, "steps": [step.to_json() for step in steps]}
-        sys.stdout.write(json.dumps(facts, indent=2, default=str) + "\n")
+        _print_json(steps, problem)
     else:
         show(console, steps, clock.monotonic() - began_s, problem)
         if keep:
             console.print(f"The server's directory is {directory}", markup=False)
-    return 0 if is_fine else 1
+    return 0 if _is_fine(steps, problem) else 1
+
+
+def _is_fine(steps: list[Step], problem: str | None) -> bool:
+    return problem is None and all(step.ok for step in steps)
+
+
+def _print_json(steps: list[Step], problem: str | None) -> None:
+    facts = {
+        "ok": _is_fine(steps, problem),
+        "problem": problem,
+        "steps": [step.to_json() for step in steps],
+    }
+    sys.stdout.write(json.dumps(facts, indent=2, default=str) + "\n")
 
 
 class ExampleMissing(Exception):
@@ -74,9 +92,10 @@ def example_project() -> Path:
     raise ExampleMissing("examples/salesforce is not here; run this in a checkout of Carrick")
 
 
-async def _perform(directory: Path, clock: Clock, began_s: float, steps: list[Step]) -> None:
+async def _perform(
+    directory: Path, project: Path, clock: Clock, began_s: float, steps: list[Step]
+) -> None:
     _end_well_when_terminated()
-    project = example_project()
     secret_key = SystemChance().uuid4()
     settings = {"CARRICK_EGRESS_ALLOW": "127.0.0.0/8"}
     async with (

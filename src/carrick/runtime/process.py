@@ -35,6 +35,8 @@ _LATE_LOOKS = 5
 _LIVELY_LOOKS = 2
 #: Seconds a run that nobody waits for any more has to stop before its runner is ended.
 _DROPPED_S = 5.0
+#: Seconds a process that let go of its socket has to end by itself.
+_LAST_BREATH_S = 0.5
 
 
 class StartFailed(Exception):
@@ -190,12 +192,16 @@ class RunnerProcess:
         if not self._is_ending:
             self._is_ending = True
             self._reason = fault
-        if self._child is not None:
-            self._child.kill()
         self._in_background(self._bury())
 
     async def _bury(self) -> None:
         assert self._child is not None
+        if self._reason is None:
+            # It ends by itself: let it, so that how it ended can be told.
+            exit_seen = asyncio.ensure_future(self._child.process.wait())
+            await self._first_of(exit_seen, seconds=_LAST_BREATH_S)
+            exit_seen.cancel()
+        self._child.kill()
         how = await self._child.wait()
         if self._reason is None:
             self._reason = how

@@ -70,7 +70,9 @@ class Accounts:
     by_name: dict[str, Account] = field(default_factory=dict)
     _grants: dict[str, Grant] = field(default_factory=dict)
 
-    def add(self, name: str, *, organization_id: str | None = None) -> Account:
+    def add(
+        self, name: str, *, organization_id: str | None = None, api_key: str | None = None
+    ) -> Account:
         """Open an account that can be used at once."""
         slug = hashlib.sha256(name.encode()).hexdigest()
         account = Account(
@@ -80,7 +82,7 @@ class Accounts:
             email=f"owner@{name}.example",
             access_token="",
             refresh_token="",
-            api_key=f"key-{self.chance.token_hex(16)}",
+            api_key=api_key or f"key-{self.chance.token_hex(16)}",
             username=f"{name}-user",
             password=self.chance.token_hex(12),
         )

@@ -34,6 +34,7 @@ def api_routes(state: ProviderState) -> list[web.RouteDef]:
         web.post("/oauth/revoke", tokens.revoke),
         web.post("/services/oauth2/revoke", tokens.revoke),
         web.get("/services/oauth2/userinfo", identity.salesforce),
+        web.get("/user", identity.github),
         web.get("/api/me", identity.generic),
         web.route("*", "/api/echo", identity.echo),
         web.post("/app/webhooks", _sink(state)),
@@ -159,6 +160,12 @@ class _Identity:
                 "active": True,
             }
         )
+
+    async def github(self, request: web.Request) -> web.StreamResponse:
+        """Answer as GitHub's endpoint for the authenticated user does: with a number."""
+        account = _require_caller(self._state, request)
+        number = int.from_bytes(account.user_id.encode()[-4:], "big")
+        return web.json_response({"id": number, "login": account.name, "email": account.email})
 
     async def generic(self, request: web.Request) -> web.StreamResponse:
         """Answer with the account in the plainest shape."""

@@ -113,9 +113,11 @@ class FakeProvider:
         """Return the webhooks registered for an account."""
         return [one for one in self.webhooks if one.account == account.name]
 
-    def add_account(self, name: str, *, organization_id: str | None = None) -> Account:
+    def add_account(
+        self, name: str, *, organization_id: str | None = None, api_key: str | None = None
+    ) -> Account:
         """Open an account with tokens, an API key and a password that work at once."""
-        return self._state.accounts.add(name, organization_id=organization_id)
+        return self._state.accounts.add(name, organization_id=organization_id, api_key=api_key)
 
     def issue_tokens(self, account: Account) -> Account:
         """Give an account a new pair of tokens, as when its owner consents once more."""
@@ -212,7 +214,9 @@ async def _serve(options: argparse.Namespace) -> None:
         rotate_refresh_tokens=options.rotate_refresh_tokens,
         honour_idempotency_keys=options.honour_idempotency_keys,
     ) as provider:
-        accounts = [provider.add_account(name) for name in options.account or ["org-a", "org-b"]]
+        names = options.account or ["org-a", "org-b"]
+        # Keys that can be guessed, so that a person can type them.
+        accounts = [provider.add_account(name, api_key=f"{name}-key") for name in names]
         facts = {
             "url": provider.url,
             "control": f"{provider.url}{PREFIX}",

@@ -88,6 +88,7 @@ class ProxyEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
+        scope.setdefault("route", route)  # for the access log
         request = Request(scope, receive)
         rooms = services_of(request)
         asker = await _demand_key(request)
