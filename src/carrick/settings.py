@@ -58,7 +58,7 @@ class Settings(BaseModel):
         32, ge=1, description="Runs that share one runner process at a time."
     )
     isolation: str = Field(
-        "auto", description="auto, bubblewrap, landlock or none: isolation of runner processes."
+        "auto", description="auto, bubblewrap or none: isolation of runner processes."
     )
     log_level: str = Field("info", description="debug, info, warning or error.")
     log_format: str = Field("auto", description="auto, console or json.")

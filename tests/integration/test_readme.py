@@ -40,18 +40,18 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-async def until_ready(port: int, terminal: asyncio.subprocess.Process) -> None:
+async def until_ready(port: int, ended: asyncio.Task[int]) -> None:
     """Wait until the server answers that it is ready."""
     async with asyncio.timeout(READY_WITHIN_S), aiohttp.ClientSession() as http:
-        while terminal.returncode is None:
+        while not ended.done():
             try:
                 async with http.get(f"http://127.0.0.1:{port}/health") as answer:
                     if answer.status == 200:
                         return
             except aiohttp.ClientError:
                 pass
-            await asyncio.sleep(0)
-    pytest.fail(f"the first terminal ended with exit code {terminal.returncode}")
+            await asyncio.wait([ended], timeout=0.1)
+    pytest.fail(f"the first terminal ended with exit code {ended.result()}")
 
 
 async def test_the_quick_start_works_as_written(tmp_path: Path) -> None:
@@ -68,15 +68,16 @@ async def test_the_quick_start_works_as_written(tmp_path: Path) -> None:
         stdout=asyncio.subprocess.DEVNULL,
         start_new_session=True,
     )
+    ended = asyncio.create_task(server.wait())
     try:
-        await until_ready(port, server)
+        await until_ready(port, ended)
         terminal = await asyncio.create_subprocess_exec(
             *("bash", "-c", second), cwd=tmp_path, env=environ, stdout=asyncio.subprocess.PIPE
         )
         output, _ = await terminal.communicate()
     finally:
         os.killpg(server.pid, signal.SIGTERM)
-        await server.wait()
+        await ended
     text = output.decode()
     assert terminal.returncode == 0, text
     assert '"connection_id":"customer-1"' in text

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ from carrick.api.services import Readiness, Services
 from carrick.connections import Connections
 from carrick.credentials import FreshCredentials
 from carrick.deployments import Deployments
+from carrick.deployments.child import Isolate
 from carrick.dryrun import DryRuns
 from carrick.egress import Egress, EgressPolicy
 from carrick.engine import EmbeddedEngine, PostgresEngine, install_schema
@@ -165,10 +166,11 @@ async def running(
         stack.push_async_callback(rooms.pool.close)
         await rooms.pool.start()
         await _void_leases(store)
-        for loop in (rooms.operations.run, rooms.notifier.run, _flushing(rooms)):
+        warmth = services.lifecycle.warmth
+        await warmth.refresh()
+        for loop in (rooms.operations.run, rooms.notifier.run, _flushing(rooms), warmth.run):
             stack.push_async_callback(_cancelled, asyncio.create_task(loop()))
         stack.push_async_callback(_flush, rooms)
-        await _warm(rooms)
         engine = _engine(rooms, services.lifecycle)
         joint.engine = engine
         await engine.start()
@@ -238,7 +240,7 @@ async def _tenants(ground: _Ground) -> _Tenants:
     )
 
 
-def _deployments(ground: _Ground, tenants: _Tenants) -> Deployments:
+def _deployments(ground: _Ground, tenants: _Tenants, isolate: Isolate) -> Deployments:
     async def known_integrations(environment_id: int) -> set[str]:
         return {one.integration_id for one in await tenants.integrations.list(environment_id)}
 
@@ -248,6 +250,7 @@ def _deployments(ground: _Ground, tenants: _Tenants) -> Deployments:
         ground.clock,
         known_integrations=known_integrations,
         memory_bytes=ground.settings.runner_memory_bytes,
+        isolate=isolate,
     )
 
 
@@ -274,7 +277,12 @@ def _fresh(ground: _Ground, tenants: _Tenants) -> FreshCredentials:
 
 def _rooms(ground: _Ground, tenants: _Tenants, wake: Wake, timing: Timing) -> Rooms:
     store, vault, clock = ground.store, ground.opened.vault, ground.clock
-    deployments = _deployments(ground, tenants)
+
+    def isolate(readable: Sequence[Path]) -> Sequence[str]:
+        return pool.isolated(readable)  # each needs the other; nothing is inspected before both are
+
+    deployments = _deployments(ground, tenants, isolate)
+    pool = _pool(ground, deployments)
     proxy = Proxy(ground.egress, clock, ground.chance)
     return Rooms(
         store=store,
@@ -291,7 +299,7 @@ def _rooms(ground: _Ground, tenants: _Tenants, wake: Wake, timing: Timing) -> Ro
         operations=tenants.operations,
         notifier=tenants.notifier,
         proxy=proxy,
-        pool=_pool(ground, deployments),
+        pool=pool,
         calls=CallServices(
             store=store,
             vault=vault,
@@ -370,18 +378,6 @@ async def _void_leases(store: Store) -> None:
     """On SQLite this process is the only one, so whatever held a lease is dead."""
     if not store.is_postgres:
         await store.write(mailboxes.void_all)
-
-
-async def _warm(rooms: Rooms) -> None:
-    """Have a runner ready for every deployment that is active, so that the first call is fast."""
-    bundles = set()
-    for environment in await rooms.environments.list():
-        bundles |= {f.bundle_id for f in await rooms.deployments.functions(environment.row_id)}
-    for bundle_id in sorted(bundles):
-        try:
-            await rooms.pool.warm(bundle_id, "validation")
-        except CarrickError as error:
-            _log.error("deployment_not_ready", bundle=bundle_id[:12], reason=error.message)
 
 
 def _flushing(rooms: Rooms) -> Callable[[], Coroutine[Any, Any, None]]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import signal
 import socket
 import sys
+from collections.abc import Iterator
 
 import structlog
 import uvicorn
@@ -45,7 +48,36 @@ async def _serve(settings: Settings, *, migrate_first: bool) -> None:
                 server_header=False,
                 timeout_graceful_shutdown=_GRACE_S,
             )
-            await uvicorn.Server(config).serve(sockets=[listening])
+            server = _Server(config)
+            with _stopped_by_signals(server):
+                await server.serve(sockets=[listening])
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves the signals alone.
+
+    Its own handling lets the process die of the signal as soon as the last request is answered,
+    when the rooms behind it still have everything to put away.
+    """
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Do nothing."""
+        yield
+
+
+@contextlib.contextmanager
+def _stopped_by_signals(server: uvicorn.Server) -> Iterator[None]:
+    """Let SIGINT and SIGTERM end a server's work, and nothing else."""
+    loop = asyncio.get_running_loop()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    for number in numbers:
+        loop.add_signal_handler(number, server.handle_exit, number, None)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)
 
 
 def _listen(settings: Settings) -> socket.socket:

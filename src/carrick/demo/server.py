@@ -87,7 +87,12 @@ async def command(server: Server, *arguments: str, cwd: Path) -> tuple[int, str]
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    output, _ = await process.communicate()
+    try:
+        output, _ = await process.communicate()
+    finally:
+        if process.returncode is None:  # the demo was cancelled
+            process.kill()
+            await process.wait()
     return process.returncode or 0, output.decode(errors="replace").strip()
 
 

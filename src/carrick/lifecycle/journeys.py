@@ -15,6 +15,7 @@ from carrick.lifecycle.mailbox import Mailboxes, wake
 from carrick.lifecycle.request import Connected, ConnectRequest
 from carrick.lifecycle.rooms import Rooms
 from carrick.lifecycle.settle import Settle
+from carrick.lifecycle.warmth import Warmth
 from carrick.model.connection import SetupState
 from carrick.model.environment import Environment
 from carrick.model.event import Event
@@ -52,6 +53,8 @@ class Lifecycle:
         self._rooms = rooms
         self._connect = Connect(rooms, mailboxes)
         self._delete = Delete(rooms)
+        #: Runners kept ready for what is deployed.
+        self.warmth = Warmth(rooms)
         self._drain = Drain(rooms, mailboxes, Settle(rooms, self._delete))
 
     async def connect(self, request: ConnectRequest) -> Connected:

@@ -8,7 +8,8 @@ where a person waits, never does.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from carrick.errors import CarrickError
@@ -138,6 +139,10 @@ class RunnerPool:
                 if not seat.is_shared:
                     seat.runner.kill("its one run is over")
         return RunnerLost("no runner came to start it", own_fault=False)
+
+    def isolated(self, readable: Sequence[Path]) -> Sequence[str]:
+        """Return what comes before a command that must be as isolated as runners are."""
+        return self._isolation.prefix(readable) if self._isolation is not None else ()
 
     async def warm(self, bundle_id: str, lane: Lane) -> None:
         """Keep a runner of this bundle at hand, with its functions imported."""

@@ -48,6 +48,7 @@ async def deploy(rooms: Rooms, asker: Who, body: DeploymentInput) -> Response:
         _scope(body.scope),
         allow_removals=body.allow_removals,
     )
+    await rooms.lifecycle.warmth.refresh()
     shown = deployed.preview.as_json()
     return wrapped({"number": deployed.number, "is_new": deployed.is_new, **shown})
 
@@ -78,6 +79,7 @@ async def activate_deployment(
 ) -> Response:
     """Make an earlier deployment the active one again."""
     activated = await rooms.deployments.rollback(asker.environment.row_id, number)
+    await rooms.lifecycle.warmth.refresh()
     return wrapped(deployment_object(activated))
 
 

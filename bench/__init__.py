@@ -1,0 +1,1 @@
+"""Benchmarks: how fast and how large a server is, beside Nango's figures."""
