@@ -81,7 +81,7 @@ def table(rows: Sequence[Row]) -> str:
         figures = [_shown(value) for value in (row.min, row.median, row.p95, row.max)]
         figures[1] = f"**{figures[1]}**"
         nango = _shown(row.nango) if row.nango is not None else ""
-        ratio = f"{row.ratio:.1f}×" if row.ratio is not None else ""
+        ratio = f"{row.ratio:.1f}x" if row.ratio is not None else ""
         lines.append(f"| {row.name} | {row.n} | {' | '.join(figures)} | {nango} | {ratio} |")
     return "\n".join(lines)
 

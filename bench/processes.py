@@ -104,6 +104,10 @@ async def server(*, postgres: bool) -> AsyncIterator[Server]:
         try:
             healthy_after_s = await _until_healthy(address, process, began_s, directory)
             yield Server(address, secret_key, process.pid, healthy_after_s, beside)
+        except Exception:
+            lines = (directory / "server.log").read_text(errors="replace").splitlines()
+            print("\n".join(["The server's last words:", *lines[-20:]]), file=sys.stderr)
+            raise
         finally:
             with contextlib.suppress(ProcessLookupError):
                 process.terminate()
@@ -131,7 +135,9 @@ async def _until_healthy(
                     if answer.status == 200:
                         return time.perf_counter() - began_s
             await asyncio.sleep(0.01)
-    raise SystemExit(f"The server did not become healthy:\n{(directory / 'server.log').read_text()}")
+    raise SystemExit(
+        f"The server did not become healthy:\n{(directory / 'server.log').read_text()}"
+    )
 
 
 @contextlib.contextmanager

@@ -60,6 +60,9 @@ class Settings(BaseModel):
     isolation: str = Field(
         "auto", description="auto, bubblewrap or none: isolation of runner processes."
     )
+    retention_days: int = Field(
+        15, ge=1, description="Days that ended operations and delivered notifications are kept."
+    )
     log_level: str = Field("info", description="debug, info, warning or error.")
     log_format: str = Field("auto", description="auto, console or json.")
     secret_keys: Mapping[str, SecretStr] = Field(

@@ -92,7 +92,6 @@ class ServerProcess:
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.defpath}",
             "HOME": str(self.directory),
             "LANG": "C.UTF-8",
-            "CARRICK_PORT": str(self._port),
             "CARRICK_DATA_DIR": str(self.data_dir),
             "CARRICK_ENCRYPTION_KEY": self.encryption_key,
             "CARRICK_SECRET_KEY_DEV": self.secret_key,
@@ -110,13 +109,14 @@ class ServerProcess:
                 assert self._process.returncode is None, self.log.decode(errors="replace")
                 await asyncio.sleep(0.02)
 
-    async def spawn(self) -> asyncio.subprocess.Process:
+    async def spawn(self, port: int | None = None) -> asyncio.subprocess.Process:
         """Start a server process on the data directory, whether or not there is one already."""
+        environ = {**self.environ(), "CARRICK_PORT": str(self._port if port is None else port)}
         with (self.directory / "server.log").open("ab") as output:
             return await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "carrick", "serve", "--migrate"),
                 cwd=self.directory,
-                env=self.environ(),
+                env=environ,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -239,9 +239,7 @@ class ServerProcess:
         }
         return {**body, **changes}
 
-    async def connect(
-        self, account: Account, connection_id: str = "one", **changes: Any
-    ) -> Answer:
+    async def connect(self, account: Account, connection_id: str = "one", **changes: Any) -> Answer:
         """Connect or reconnect an account by its API key."""
         body = self.import_body(account, connection_id, **changes)
         return await self.call("POST", "/connections", body)

@@ -9,7 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from carrick.demo.run import example_project
+from carrick.demo.server import ServerFailed, serving
 
 _PROGRAM = """
 import sys
@@ -69,3 +72,10 @@ async def test_the_demo_fails_when_another_organisation_is_let_in(tmp_path: Path
     assert facts["problem"] == f"stopped at: {title}"
     assert f"{title}: the answer is connection_validation_failed" in failed_checks(facts)
     assert list(directory.iterdir()) == []
+
+
+async def test_a_server_that_does_not_come_up_says_why(tmp_path: Path) -> None:
+    """The end of the server's own output is in the message, not only that it ended."""
+    with pytest.raises(ServerFailed, match="CARRICK_PORT"):
+        async with serving(tmp_path, "key", {"CARRICK_PORT": "no-port"}):
+            pass

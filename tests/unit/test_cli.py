@@ -65,6 +65,8 @@ def test_the_commands_are_these() -> None:
         "doctor",
         "dryrun",
         "environments list",
+        "environments set",
+        "environments variables",
         "init",
         "integrations create",
         "integrations delete",
@@ -138,7 +140,7 @@ def test_init_makes_a_project_that_compiles(carrick: Run, tmp_path: Path) -> Non
     assert (code, err) == (0, "")
     assert "3 functions, no problems." in out
     readme = (tmp_path / "app" / "README.md").read_text()
-    mentioned = set(re.findall(r"carrick (\w+(?: list| create)?)", readme))
+    mentioned = set(re.findall(r"carrick (\w+(?: list| create| set)?)", readme))
     assert {"compile", "serve", "deploy", "dryrun", "integrations create"} <= mentioned
     assert mentioned <= set(commands())
 

@@ -21,6 +21,8 @@ from carrick.api.errors import error_answer, unexpected_answer
 from carrick.errors import InvalidContentType
 from carrick.model.clock import Chance, Clock
 
+#: Asked every few seconds by whoever watches the server; nobody reads that.
+_PROBES = frozenset({"/health", "/ready", "/live"})
 _log = structlog.get_logger("carrick.api.access")
 
 _SECURITY = {
@@ -87,10 +89,11 @@ class EveryAnswer:
             answer = unexpected_answer(error, self._chance, _template(scope))
             await answer(scope, receive, send_with_headers)
         finally:
-            _log.info(
+            route = _template(scope)  # never the address itself: it can hold a session token
+            (_log.debug if route in _PROBES else _log.info)(
                 "request",
                 method=method,
-                route=_template(scope),  # never the address itself: it can hold a session token
+                route=route,
                 status=status,
                 duration_ms=round((self._clock.monotonic() - started_at) * 1000, 1),
             )

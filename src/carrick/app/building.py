@@ -10,7 +10,7 @@ import contextlib
 import fcntl
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import structlog
 
 from carrick.api import create_api
 from carrick.api.services import Readiness, Services
+from carrick.app.housekeeping import Housekeeping
 from carrick.connections import Connections
 from carrick.credentials import FreshCredentials
 from carrick.deployments import Deployments
@@ -42,6 +43,7 @@ from carrick.proxy import Proxy
 from carrick.runtime.calls import CallServices
 from carrick.runtime.pool import RunnerLimits, RunnerPool
 from carrick.settings import Settings
+from carrick.store import journal as journal_rows
 from carrick.store import mailboxes
 from carrick.store.migrate import migrate, schema_state
 from carrick.store.unit import Store, Tx, open_store, ping, sqlite_url
@@ -49,6 +51,8 @@ from carrick.vault import OpenedVault, open_vault
 
 _log = structlog.get_logger("carrick")
 _FLUSH_S = 1.0
+#: No connect journey of another node takes as long.
+_LONGEST_JOURNEY = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -165,10 +169,19 @@ async def running(
         stack.push_async_callback(rooms.fresh.close)
         stack.push_async_callback(rooms.pool.close)
         await rooms.pool.start()
-        await _void_leases(store)
+        await _settle_estates(store)
         warmth = services.lifecycle.warmth
         await warmth.refresh()
-        for loop in (rooms.operations.run, rooms.notifier.run, _flushing(rooms), warmth.run):
+        housekeeping = Housekeeping(
+            store, tenants.sessions, clock, retention_days=settings.retention_days
+        )
+        for loop in (
+            rooms.operations.run,
+            rooms.notifier.run,
+            _flushing(rooms),
+            warmth.run,
+            housekeeping.run,
+        ):
             stack.push_async_callback(_cancelled, asyncio.create_task(loop()))
         stack.push_async_callback(_flush, rooms)
         engine = _engine(rooms, services.lifecycle)
@@ -374,10 +387,19 @@ def _url_check(egress: Egress) -> Callable[[str], Awaitable[None]]:
     return check
 
 
-async def _void_leases(store: Store) -> None:
-    """On SQLite this process is the only one, so whatever held a lease is dead."""
-    if not store.is_postgres:
-        await store.write(mailboxes.void_all)
+async def _settle_estates(store: Store) -> None:
+    """Take what processes that died without an end of their own have left behind.
+
+    On SQLite this process is the only one, so whatever held a lease is dead.
+    """
+
+    async def unit(tx: Tx) -> None:
+        if not store.is_postgres:
+            await mailboxes.void_all(tx)
+        longest = _LONGEST_JOURNEY if store.is_postgres else timedelta()
+        await journal_rows.erase_unclaimed(tx, longest)
+
+    await store.write(unit)
 
 
 def _flushing(rooms: Rooms) -> Callable[[], Coroutine[Any, Any, None]]:

@@ -110,8 +110,9 @@ def _say(app: App, listening: socket.socket) -> None:
         lines.append(
             f"An encryption key was made: keep a copy of {keyfile}, data is lost without it"
         )
-    if app.created_keys:
-        names = ", ".join(sorted(app.created_keys))
+    made = sorted(app.created_keys.keys() - settings.secret_keys.keys())
+    if made:
+        names = ", ".join(made)
         where = f"read them in {keyfile}" if app.vault.keyfile else "set CARRICK_SECRET_KEY_<NAME>"
         lines.append(f"API keys were made for {names}: {where}")
     print("\n".join(lines), file=sys.stderr, flush=True)  # noqa: T201 - a greeting, not a log

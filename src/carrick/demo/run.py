@@ -14,7 +14,7 @@ from pathlib import Path
 import aiohttp
 from rich.console import Console
 
-from carrick.demo.server import ServerNotReady, serving
+from carrick.demo.server import ServerFailed, serving
 from carrick.demo.show import show
 from carrick.demo.story import Story, StoryBroken
 from carrick.demo.timeline import Step
@@ -43,7 +43,7 @@ def run(
     problem: str | None = None
     try:
         asyncio.run(_perform(directory, project or example_project(), clock, began_s, steps))
-    except (ServerNotReady, ExampleMissing) as error:
+    except (ServerFailed, ExampleMissing) as error:
         problem = str(error)
     except StoryBroken as error:
         problem = f"stopped at: {error}"

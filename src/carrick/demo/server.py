@@ -20,8 +20,8 @@ _READY_WITHIN_S = 30.0
 _STOP_WITHIN_S = 10.0
 
 
-class ServerNotReady(Exception):
-    """The demo's server did not come up."""
+class ServerFailed(Exception):
+    """The demo's server did not come up, or went away."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ async def serving(
     """Start a server in a directory and stop it at the end.
 
     Raises:
-        ServerNotReady: It ended or did not become ready; the message has the end of its output.
+        ServerFailed: It did not become ready, or it went away; the message has the end of its log.
     """
     port = _free_port()
     server = Server(f"http://127.0.0.1:{port}", secret_key, directory)
@@ -73,6 +73,8 @@ async def serving(
     try:
         await _until_ready(server, process, log)
         yield server
+    except aiohttp.ClientConnectionError as error:
+        raise ServerFailed(f"the server went away ({error}):\n{_tail(log)}") from error
     finally:
         await _stop(process)
 
@@ -102,7 +104,7 @@ async def _until_ready(server: Server, process: asyncio.subprocess.Process, log:
     async with aiohttp.ClientSession() as http:
         while time.monotonic() < deadline:
             if process.returncode is not None:
-                raise ServerNotReady(
+                raise ServerFailed(
                     f"the server ended with exit code {process.returncode}:\n{_tail(log)}"
                 )
             with contextlib.suppress(aiohttp.ClientError, TimeoutError):
@@ -113,7 +115,7 @@ async def _until_ready(server: Server, process: asyncio.subprocess.Process, log:
                     health = await answer.text()
             await asyncio.sleep(0.03)
     waited = f"the server was not ready after {_READY_WITHIN_S:.0f} s"
-    raise ServerNotReady(f"{waited}; /health says: {health}\n{_tail(log)}")
+    raise ServerFailed(f"{waited}; /health says: {health}\n{_tail(log)}")
 
 
 async def _stop(process: asyncio.subprocess.Process) -> None:

@@ -59,6 +59,11 @@ def signing_context(environment_uuid: str) -> str:
     return f"signing:{environment_uuid}"
 
 
+def hmac_context(environment_uuid: str) -> str:
+    """Return what an environment's sealed hmac key is bound to."""
+    return f"hmac:{environment_uuid}"
+
+
 def variable_for(environment: str) -> str:
     """Return the name of the variable that sets an environment's API key."""
     return f"CARRICK_SECRET_KEY_{environment.upper().replace('-', '_')}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -203,13 +204,30 @@ class Environments:
             environment = await table.get(tx, environment_id, lock=True)
             if environment is None:
                 raise NotFound("There is no such environment.")
-            merged = {**environment.settings, **changes}
+            merged = {**environment.settings, **self._sealed(environment, changes)}
             kept = {name: value for name, value in merged.items() if value is not None}
             await table.set_settings(tx, environment_id, kept)
             tx.after_commit(self.recent.forget)
             return Environment(environment_id, environment.uuid, environment.name, kept)
 
         return await self._store.write(unit)
+
+    def hmac_key(self, environment: Environment) -> str:
+        """Return the key browsers' hmacs are made with; an empty one when none is set."""
+        sealed = environment.settings.get("hmac_key")
+        if not sealed:
+            return ""
+        context = defaults.hmac_context(environment.uuid)
+        return self._vault.open(base64.b64decode(str(sealed)), context=context).decode()
+
+    def _sealed(self, environment: Environment, changes: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return changes as they may be stored: the one secret among the settings is sealed."""
+        key = changes.get("hmac_key")
+        if not key:
+            return changes
+        context = defaults.hmac_context(environment.uuid)
+        sealed = self._vault.seal(str(key).encode(), context=context)
+        return {**changes, "hmac_key": base64.b64encode(sealed).decode()}
 
     async def signing_key(self, environment_id: int) -> str:
         """Return the key an environment's notifications are signed with.

@@ -134,17 +134,7 @@ class Recorder:
             await self.demand(tx)
             found = await entries.find(tx, name.run_id, name.key)
             if found is None:
-                await entries.add(
-                    tx,
-                    run_id=name.run_id,
-                    connection_row_id=self.connection_row_id,
-                    function=self.function,
-                    key=name.key,
-                    idempotency_key=name.idempotency_key,
-                    method=name.method,
-                    endpoint=name.endpoint,
-                    state=EntryState.SENDING.value,
-                )
+                await self._add(tx, name, EntryState.SENDING)
             elif found.state is EntryState.SENDING and self.park_unknown:
                 raise OutcomeUnknown(name.method, name.endpoint)
             elif found.state is not EntryState.SUCCEEDED:
@@ -161,6 +151,19 @@ class Recorder:
         if found is not None and found.state is EntryState.SUCCEEDED:
             return Replay(self.journal.open(name.context, found.answer))
         return Send(resent=found is not None and found.state is EntryState.SENDING)
+
+    async def _add(self, tx: Tx, name: WriteKey, state: EntryState) -> None:
+        await entries.add(
+            tx,
+            run_id=name.run_id,
+            connection_row_id=self.connection_row_id,
+            function=self.function,
+            key=name.key,
+            idempotency_key=name.idempotency_key,
+            method=name.method,
+            endpoint=name.endpoint,
+            state=state.value,
+        )
 
     async def finish(self, name: WriteKey, answer: Answer, *, resent: bool) -> Answer:
         """Record what the provider answered and return what the function is told.
@@ -199,17 +202,7 @@ class Recorder:
         """
         if await entries.find(tx, name.run_id, name.key) is not None:
             return True
-        await entries.add(
-            tx,
-            run_id=name.run_id,
-            connection_row_id=self.connection_row_id,
-            function=self.function,
-            key=name.key,
-            idempotency_key=name.idempotency_key,
-            method=name.method,
-            endpoint=name.endpoint,
-            state=EntryState.SUCCEEDED.value,
-        )
+        await self._add(tx, name, EntryState.SUCCEEDED)
         return False
 
 

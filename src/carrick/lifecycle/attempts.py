@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -70,7 +70,7 @@ async def run(rooms: Rooms, attempt: Attempt, subject: Subject, recorder: Record
     outcome = await rooms.pool.run(_job(attempt, subject), calls)
     if calls.stopped_at is not None and not isinstance(outcome, Succeeded):
         outcome = UnknownWrite(calls.stopped_at.method, calls.stopped_at.endpoint)
-    outcome = _scrubbed(outcome, scrubber)
+    outcome = _scrubbed(outcome, scrubber, rooms.operations.scrubber)
     _note(rooms, attempt, outcome)
     return Ended(outcome, calls)
 
@@ -114,10 +114,12 @@ def _scrubber(subject: Subject) -> Scrubber:
     return scrubber
 
 
-def _scrubbed(outcome: Outcome, scrubber: Scrubber) -> Outcome:
-    if isinstance(outcome, Defective):
-        return Defective(scrubber.scrub_text(outcome.message), scrubber.scrub_text(outcome.detail))
-    return outcome
+def _scrubbed(outcome: Outcome, *scrubbers: Scrubber) -> Outcome:
+    """Return an outcome that may be shown: whatever a function says can hold what it was given."""
+    said = {each.name: getattr(outcome, each.name) for each in fields(outcome)}
+    for scrubber in scrubbers:
+        said = {name: scrubber.scrub(value) for name, value in said.items()}
+    return replace(outcome, **said)
 
 
 def _note(rooms: Rooms, attempt: Attempt, outcome: Outcome) -> None:

@@ -8,7 +8,7 @@ uses the same calls with its writes withheld.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 from urllib.parse import urlencode
 
@@ -137,6 +137,7 @@ class RunCalls:
     async def _write(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
         endpoint = str(params["endpoint"])
         name = self.recorder.name(method, endpoint, params.get("params"), params.get("body"))
+        name = replace(name, endpoint=self.scrubber.scrub_text(endpoint))  # as it may be kept
         try:
             step = await self.recorder.begin(name)
         except OutcomeUnknown as unknown:
@@ -217,6 +218,8 @@ class RunCalls:
     async def _credentials(self) -> Any:
         credentials = await self.subject.credentials()
         self.scrubber.add(credentials.secrets())
+        # Runs share processes: another's last words may hold what was handed to this one.
+        self.services.operations.scrubber.add(credentials.secrets())
         return credentials
 
     async def _paginate_config(self, _params: dict[str, Any]) -> Any:

@@ -7,7 +7,18 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, and_, func, insert, or_, select, update
+from sqlalchemy import (
+    Row,
+    Select,
+    and_,
+    bindparam,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
@@ -68,6 +79,23 @@ def _select() -> Select[Any]:
     return select(connections, *_end_user_columns).select_from(joined)
 
 
+_GET = _select().where(connections.c.id == bindparam("row"))
+_GET_LOCKED = _GET.with_for_update(of=connections)
+_FIND_USABLE = _select().where(
+    connections.c.environment_id == bindparam("environment"),
+    connections.c.connection_id == bindparam("public_id"),
+    connections.c.integration_id == bindparam("integration"),
+    connections.c.state.in_([literal_column(f"'{state}'") for state in USABLE]),
+)
+_FIND_USABLE_LOCKED = _FIND_USABLE.with_for_update(of=connections)
+_INSERT = insert(connections).returning(connections.c.id)
+_CHANGE = update(connections).where(connections.c.id == bindparam("row"))
+_CHANGE_SAME = _CHANGE.where(connections.c.generation == bindparam("same_generation"))
+_SEALED = select(
+    connections.c.credential_set, connections.c.auth_mode, connections.c.credentials
+).where(connections.c.id == bindparam("row"))
+
+
 def _read(row: Row[Any]) -> Connection:
     end_user = None
     if row.eu_id is not None:
@@ -110,10 +138,7 @@ def _read(row: Row[Any]) -> Connection:
 
 async def get(tx: Tx, row_id: int, *, lock: bool = False) -> Connection | None:
     """Return a connection in whatever state; `lock` keeps others from changing it until commit."""
-    statement = _select().where(connections.c.id == row_id)
-    if lock:
-        statement = statement.with_for_update(of=connections)
-    row = await tx.row(statement)
+    row = await tx.row(_GET_LOCKED if lock else _GET, {"row": row_id})
     return _read(row) if row is not None else None
 
 
@@ -121,15 +146,12 @@ async def find_usable(
     tx: Tx, environment_id: int, integration_id: str, connection_id: str, *, lock: bool = False
 ) -> Connection | None:
     """Return the active or broken connection with that public id."""
-    statement = _select().where(
-        connections.c.environment_id == environment_id,
-        connections.c.connection_id == connection_id,
-        connections.c.integration_id == integration_id,
-        connections.c.state.in_(USABLE),
-    )
-    if lock:
-        statement = statement.with_for_update(of=connections)
-    row = await tx.row(statement)
+    wanted = {
+        "environment": environment_id,
+        "public_id": connection_id,
+        "integration": integration_id,
+    }
+    row = await tx.row(_FIND_USABLE_LOCKED if lock else _FIND_USABLE, wanted)
     return _read(row) if row is not None else None
 
 
@@ -189,7 +211,7 @@ async def insert_connection(tx: Tx, values: Mapping[str, Any]) -> int:
         AlreadyExists: A usable one with this public id is there.
     """
     try:
-        result = await tx.execute(insert(connections).values(**values).returning(connections.c.id))
+        result = await tx.execute(_INSERT, values)
     except IntegrityError as error:
         raise AlreadyExists from error
     return int(result.scalar_one())
@@ -199,19 +221,15 @@ async def change(
     tx: Tx, row_id: int, values: Mapping[str, Any], *, generation: int | None = None
 ) -> bool:
     """Write columns of one connection; with `generation`, only if it still has that one."""
-    statement = update(connections).where(connections.c.id == row_id)
-    if generation is not None:
-        statement = statement.where(connections.c.generation == generation)
-    return await tx.changed(statement.values(updated_at=tx.now, **values)) == 1
+    written = {"row": row_id, "updated_at": tx.now, **values}
+    if generation is None:
+        return await tx.changed(_CHANGE, written) == 1
+    return await tx.changed(_CHANGE_SAME, {**written, "same_generation": generation}) == 1
 
 
 async def sealed_credentials(tx: Tx, row_id: int) -> SealedCredentials | None:
     """Return the ciphertext of a connection's credentials."""
-    row = await tx.row(
-        select(
-            connections.c.credential_set, connections.c.auth_mode, connections.c.credentials
-        ).where(connections.c.id == row_id)
-    )
+    row = await tx.row(_SEALED, {"row": row_id})
     return SealedCredentials(row.credential_set, row.auth_mode, row.credentials) if row else None
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, delete, func, insert, select, update
+from sqlalchemy import Row, Select, bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from carrick.model.event import Declaration, Event, FunctionRef
@@ -99,13 +99,14 @@ async def lock_environment(tx: Tx, environment_id: int) -> bool:
     return bool(state == "active")
 
 
+_ACTIVE_KEY = select(deployments.c.id, deployments.c.created_at).where(
+    deployments.c.environment_id == bindparam("environment"), deployments.c.state == "active"
+)
+
+
 async def active_key(tx: Tx, environment_id: int) -> ActiveKey | None:
     """Return which deployment is active."""
-    row = await tx.row(
-        select(deployments.c.id, deployments.c.created_at).where(
-            deployments.c.environment_id == environment_id, deployments.c.state == "active"
-        )
-    )
+    row = await tx.row(_ACTIVE_KEY, {"environment": environment_id})
     return (row.id, row.created_at) if row is not None else None
 
 

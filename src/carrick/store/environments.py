@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Row, delete, func, insert, select, update
+from sqlalchemy import Row, bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
@@ -72,10 +72,13 @@ async def insert_environment(tx: Tx, new: NewEnvironment) -> Environment:
     return Environment(row_id, new.uuid, new.name, {})
 
 
+_GET = select(environments).where(environments.c.id == bindparam("row"))
+_GET_LOCKED = _GET.with_for_update()
+
+
 async def get(tx: Tx, row_id: int, *, lock: bool = False) -> Environment | None:
     """Return an environment in whatever state; `lock` keeps others from changing it."""
-    statement = select(environments).where(environments.c.id == row_id)
-    row = await tx.row(statement.with_for_update() if lock else statement)
+    row = await tx.row(_GET_LOCKED if lock else _GET, {"row": row_id})
     return _environment(row) if row is not None else None
 
 
@@ -129,14 +132,16 @@ async def finish_deletion(tx: Tx, row_id: int) -> bool:
     return True
 
 
+_IS_ACTIVE = (
+    select(environments.c.id)
+    .where(environments.c.id == bindparam("row"), environments.c.state == ACTIVE)
+    .with_for_update(read=True)
+)
+
+
 async def is_active(tx: Tx, row_id: int) -> bool:
     """Say whether an environment is in use, and keep it so until this transaction ends."""
-    statement = (
-        select(environments.c.id)
-        .where(environments.c.id == row_id, environments.c.state == ACTIVE)
-        .with_for_update(read=True)
-    )
-    return await tx.scalar(statement) is not None
+    return await tx.scalar(_IS_ACTIVE, {"row": row_id}) is not None
 
 
 async def public_key(tx: Tx, row_id: int) -> str | None:

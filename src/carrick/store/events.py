@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Row, exists, func, insert, or_, select, update
+from sqlalchemy import Row, bindparam, exists, func, insert, literal_column, or_, select, update
 
 from carrick.model.event import Event, Occasion
 from carrick.store.tables import connections, lifecycle_events
@@ -81,6 +81,23 @@ _COLUMNS = [
 ]
 
 
+_LAST_POSITION = select(func.max(lifecycle_events.c.position)).where(
+    lifecycle_events.c.connection_row_id == bindparam("connection")
+)
+_APPEND = insert(lifecycle_events).returning(*_COLUMNS)
+_GET = select(*_COLUMNS).where(lifecycle_events.c.id == bindparam("event_row"))
+_CHANGE = update(lifecycle_events).where(lifecycle_events.c.id == bindparam("event_row"))
+_HEAD = (
+    select(*_COLUMNS)
+    .where(
+        lifecycle_events.c.connection_row_id == bindparam("connection"),
+        lifecycle_events.c.state.in_([literal_column(f"'{state}'") for state in UNFINISHED]),
+    )
+    .order_by(lifecycle_events.c.position, lifecycle_events.c.id)
+    .limit(1)
+)
+
+
 def _read(row: Row[Any]) -> EventRow:
     values = dict(row._mapping)
     values["event"] = Event(values["event"])
@@ -102,35 +119,28 @@ async def write(
     The caller holds the connection's row (it changed its state in this transaction), so positions
     cannot collide.
     """
-    last = await tx.scalar(
-        select(func.max(lifecycle_events.c.position)).where(
-            lifecycle_events.c.connection_row_id == connection_row_id
-        )
-    )
+    last = await tx.scalar(_LAST_POSITION, {"connection": connection_row_id})
     position = int(last or 0)
     written = []
     for new in events:
         position += 1
-        row = await tx.row(
-            insert(lifecycle_events)
-            .values(
-                environment_id=environment_id,
-                integration_row_id=integration_row_id,
-                connection_row_id=connection_row_id,
-                event=new.event.value,
-                function=new.function,
-                occasion=new.occasion.value,
-                position=position,
-                state=EventState.WAITING.value,
-                run_id=new.run_id,
-                due_at=tx.now,
-                previous=new.previous,
-                operation_id=new.operation_id,
-                created_at=tx.now,
-                updated_at=tx.now,
-            )
-            .returning(*_COLUMNS)
-        )
+        values = {
+            "environment_id": environment_id,
+            "integration_row_id": integration_row_id,
+            "connection_row_id": connection_row_id,
+            "event": new.event.value,
+            "function": new.function,
+            "occasion": new.occasion.value,
+            "position": position,
+            "state": EventState.WAITING.value,
+            "run_id": new.run_id,
+            "due_at": tx.now,
+            "previous": new.previous,
+            "operation_id": new.operation_id,
+            "created_at": tx.now,
+            "updated_at": tx.now,
+        }
+        row = await tx.row(_APPEND, values)
         assert row is not None
         written.append(_read(row))
     return written
@@ -138,7 +148,7 @@ async def write(
 
 async def get(tx: Tx, event_id: int) -> EventRow | None:
     """Return one event."""
-    row = await tx.row(select(*_COLUMNS).where(lifecycle_events.c.id == event_id))
+    row = await tx.row(_GET, {"event_row": event_id})
     return _read(row) if row is not None else None
 
 
@@ -155,15 +165,7 @@ async def by_operation(tx: Tx, environment_id: int, operation_id: str) -> EventR
 
 async def head(tx: Tx, connection_row_id: int) -> EventRow | None:
     """Return the first event of a mailbox that is not finished."""
-    row = await tx.row(
-        select(*_COLUMNS)
-        .where(
-            lifecycle_events.c.connection_row_id == connection_row_id,
-            lifecycle_events.c.state.in_(UNFINISHED),
-        )
-        .order_by(lifecycle_events.c.position, lifecycle_events.c.id)
-        .limit(1)
-    )
+    row = await tx.row(_HEAD, {"connection": connection_row_id})
     return _read(row) if row is not None else None
 
 
@@ -180,11 +182,7 @@ async def of_connection(
 
 async def change(tx: Tx, event_id: int, **values: Any) -> None:
     """Write columns of one event."""
-    await tx.execute(
-        update(lifecycle_events)
-        .where(lifecycle_events.c.id == event_id)
-        .values(updated_at=tx.now, **values)
-    )
+    await tx.execute(_CHANGE, {"event_row": event_id, "updated_at": tx.now, **values})
 
 
 async def due_mailboxes(tx: Tx, limit: int) -> list[int]:

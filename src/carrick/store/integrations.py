@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, exists, func, insert, literal_column, select, update
+from sqlalchemy import Row, bindparam, exists, func, insert, literal_column, select, update
 from sqlalchemy.exc import IntegrityError
 
 from carrick.errors import Conflict
@@ -15,6 +15,22 @@ from carrick.model.connection import ConnectionState
 from carrick.model.environment import IntegrationState
 from carrick.store.tables import connections, integrations
 from carrick.store.unit import Tx
+
+
+def _is_active() -> Any:
+    # The state is a literal, so that the partial index serves a prepared statement as well.
+    return integrations.c.state == literal_column("'active'")
+
+
+_GET = select(integrations).where(integrations.c.id == bindparam("row"))
+_FIND_ACTIVE = select(integrations).where(
+    integrations.c.environment_id == bindparam("environment"),
+    integrations.c.integration_id == bindparam("integration"),
+    _is_active(),
+)
+_FIND_ACTIVE_LOCKED = _FIND_ACTIVE.with_for_update()
+_IS_ACTIVE = select(integrations.c.id).where(integrations.c.id == bindparam("row"), _is_active())
+_IS_ACTIVE_HELD = _IS_ACTIVE.with_for_update(read=True)
 
 
 @dataclass(frozen=True)
@@ -94,7 +110,7 @@ async def update_integration(tx: Tx, row_id: int, values: Mapping[str, Any]) -> 
 
 async def get(tx: Tx, row_id: int) -> SealedIntegration | None:
     """Return an integration in whatever state."""
-    row = await tx.row(select(integrations).where(integrations.c.id == row_id))
+    row = await tx.row(_GET, {"row": row_id})
     return _read(row) if row is not None else None
 
 
@@ -102,13 +118,8 @@ async def find_active(
     tx: Tx, environment_id: int, integration_id: str, *, lock: bool = False
 ) -> SealedIntegration | None:
     """Return the active integration of that id; `lock` keeps others from changing it."""
-    # The state is a literal, so that the partial index serves a prepared statement as well.
-    statement = select(integrations).where(
-        integrations.c.environment_id == environment_id,
-        integrations.c.integration_id == integration_id,
-        _is_active(),
-    )
-    row = await tx.row(statement.with_for_update() if lock else statement)
+    wanted = {"environment": environment_id, "integration": integration_id}
+    row = await tx.row(_FIND_ACTIVE_LOCKED if lock else _FIND_ACTIVE, wanted)
     return _read(row) if row is not None else None
 
 
@@ -145,10 +156,6 @@ async def has_connections(tx: Tx, row_id: int) -> bool:
     return bool(await tx.scalar(statement))
 
 
-def _is_active() -> Any:
-    return integrations.c.state == literal_column("'active'")
-
-
 async def active_ids(tx: Tx, environment_id: int) -> list[str]:
     """Return the ids of an environment's integrations that are in use."""
     statement = select(integrations.c.integration_id).where(
@@ -168,10 +175,8 @@ async def count_unfinished(tx: Tx, environment_id: int) -> int:
 
 async def is_active(tx: Tx, row_id: int, *, hold: bool = False) -> bool:
     """Say whether an integration is in use; `hold` keeps it so until this transaction ends."""
-    statement = select(integrations.c.id).where(integrations.c.id == row_id, _is_active())
-    if hold:
-        statement = statement.with_for_update(read=True)
-    return await tx.scalar(statement) is not None
+    statement = _IS_ACTIVE_HELD if hold else _IS_ACTIVE
+    return await tx.scalar(statement, {"row": row_id}) is not None
 
 
 async def begin_deletion(tx: Tx, environment_id: int, integration_id: str) -> int | None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Row, delete, exists, insert, select, update
+from sqlalchemy import Row, bindparam, delete, exists, insert, select, update
 
 from carrick.store.tables import journal_entries
 from carrick.store.unit import Tx
@@ -47,6 +48,15 @@ class Entry:
 _COLUMNS = [journal_entries.c[name] for name in Entry.__dataclass_fields__]
 
 
+_THE_WRITE = (
+    journal_entries.c.run_id == bindparam("run"),
+    journal_entries.c.key == bindparam("write_key"),
+)
+_FIND = select(*_COLUMNS).where(*_THE_WRITE)
+_ADD = insert(journal_entries)
+_CHANGE = update(journal_entries).where(*_THE_WRITE)
+
+
 def _read(row: Row[Any]) -> Entry:
     values = dict(row._mapping)
     values["state"] = EntryState(values["state"])
@@ -55,24 +65,18 @@ def _read(row: Row[Any]) -> Entry:
 
 async def find(tx: Tx, run_id: str, key: str) -> Entry | None:
     """Return the entry of a write, if the run made it before."""
-    row = await tx.row(
-        select(*_COLUMNS).where(journal_entries.c.run_id == run_id, journal_entries.c.key == key)
-    )
+    row = await tx.row(_FIND, {"run": run_id, "write_key": key})
     return _read(row) if row is not None else None
 
 
 async def add(tx: Tx, **values: Any) -> None:
     """Write a new entry."""
-    await tx.execute(insert(journal_entries).values(created_at=tx.now, updated_at=tx.now, **values))
+    await tx.execute(_ADD, {"created_at": tx.now, "updated_at": tx.now, **values})
 
 
 async def change(tx: Tx, run_id: str, key: str, **values: Any) -> None:
     """Write columns of one entry."""
-    await tx.execute(
-        update(journal_entries)
-        .where(journal_entries.c.run_id == run_id, journal_entries.c.key == key)
-        .values(updated_at=tx.now, **values)
-    )
+    await tx.execute(_CHANGE, {"run": run_id, "write_key": key, "updated_at": tx.now, **values})
 
 
 async def has_effects(tx: Tx, run_id: str) -> bool:
@@ -117,6 +121,16 @@ async def erase_runs(tx: Tx, run_ids: Sequence[str]) -> None:
     """Forget runs that belong to nothing: a refused candidate's."""
     if run_ids:
         await tx.execute(delete(journal_entries).where(journal_entries.c.run_id.in_(list(run_ids))))
+
+
+async def erase_unclaimed(tx: Tx, older_than: timedelta) -> None:
+    """Forget candidates' runs whose journey ended without a verdict: with its process."""
+    await tx.execute(
+        delete(journal_entries).where(
+            journal_entries.c.connection_row_id.is_(None),
+            journal_entries.c.created_at <= tx.now - older_than,
+        )
+    )
 
 
 async def erase_answers(tx: Tx, connection_row_id: int) -> None:

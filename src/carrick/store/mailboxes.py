@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import bindparam, or_, select, update
 
 from carrick.errors import ResultLost
 from carrick.store.tables import connections
@@ -28,50 +29,65 @@ class Lease:
     fence: int
 
 
+_MINE = (
+    connections.c.id == bindparam("row"),
+    connections.c.mailbox_owner == bindparam("holder"),
+    connections.c.mailbox_fence == bindparam("fence"),
+)
+_UPDATE_MINE = update(connections).where(*_MINE)
+_RELEASE = _UPDATE_MINE.values(mailbox_owner=None, mailbox_until=None)
+_RELEASE_UNCHANGED = _RELEASE.where(connections.c.mailbox_version == bindparam("seen"))
+_IS_HELD = select(connections.c.id).where(*_MINE)
+_DEMAND = _IS_HELD.with_for_update(read=True)
+_VERSION = select(connections.c.mailbox_version).where(connections.c.id == bindparam("row"))
+_BUMP = (
+    update(connections)
+    .where(connections.c.id == bindparam("row"))
+    .values(mailbox_version=connections.c.mailbox_version + 1)
+)
+_ACQUIRE = (
+    update(connections)
+    .where(
+        connections.c.id == bindparam("row"),
+        or_(
+            connections.c.mailbox_owner.is_(None),
+            connections.c.mailbox_until < bindparam("moment"),
+        ),
+    )
+    .values(
+        mailbox_owner=bindparam("holder"),
+        mailbox_fence=connections.c.mailbox_fence + 1,
+        mailbox_until=bindparam("ends"),
+    )
+    .returning(connections.c.mailbox_fence)
+)
+
+
 async def acquire(tx: Tx, connection_row_id: int, owner: str) -> Lease | None:
     """Take a mailbox that is free or whose holder stopped renewing; `None` when it is held."""
-    row = await tx.row(
-        update(connections)
-        .where(
-            connections.c.id == connection_row_id,
-            or_(connections.c.mailbox_owner.is_(None), connections.c.mailbox_until < tx.now),
-        )
-        .values(
-            mailbox_owner=owner,
-            mailbox_fence=connections.c.mailbox_fence + 1,
-            mailbox_until=tx.now + timedelta(seconds=LEASE_S),
-        )
-        .returning(connections.c.mailbox_fence)
-    )
+    wanted = {
+        "row": connection_row_id,
+        "holder": owner,
+        "moment": tx.now,
+        "ends": tx.now + timedelta(seconds=LEASE_S),
+    }
+    row = await tx.row(_ACQUIRE, wanted)
     return Lease(connection_row_id, owner, row.mailbox_fence) if row is not None else None
 
 
-def _mine(lease: Lease) -> tuple[object, ...]:
-    return (
-        connections.c.id == lease.connection_row_id,
-        connections.c.mailbox_owner == lease.owner,
-        connections.c.mailbox_fence == lease.fence,
-    )
+def _of(lease: Lease) -> dict[str, Any]:
+    return {"row": lease.connection_row_id, "holder": lease.owner, "fence": lease.fence}
 
 
 async def renew(tx: Tx, lease: Lease) -> bool:
     """Push the expiry out; `False` when somebody else has taken over."""
-    statement = (
-        update(connections)
-        .where(*_mine(lease))  # type: ignore[arg-type]
-        .values(mailbox_until=tx.now + timedelta(seconds=LEASE_S))
-    )
-    return await tx.changed(statement) == 1
+    until = tx.now + timedelta(seconds=LEASE_S)
+    return await tx.changed(_UPDATE_MINE, {**_of(lease), "mailbox_until": until}) == 1
 
 
 async def version(tx: Tx, connection_row_id: int) -> int:
     """Return the mailbox's version: it grows with every event that is written."""
-    return int(
-        await tx.scalar(
-            select(connections.c.mailbox_version).where(connections.c.id == connection_row_id)
-        )
-        or 0
-    )
+    return int(await tx.scalar(_VERSION, {"row": connection_row_id}) or 0)
 
 
 async def release(tx: Tx, lease: Lease, *, version: int | None = None) -> bool:
@@ -84,10 +100,9 @@ async def release(tx: Tx, lease: Lease, *, version: int | None = None) -> bool:
             mailbox is not given up and the caller has to look again: this comparison in one
             statement is what loses no wake-up.
     """
-    statement = update(connections).where(*_mine(lease))  # type: ignore[arg-type]
-    if version is not None:
-        statement = statement.where(connections.c.mailbox_version == version)
-    return await tx.changed(statement.values(mailbox_owner=None, mailbox_until=None)) == 1
+    if version is None:
+        return await tx.changed(_RELEASE, _of(lease)) == 1
+    return await tx.changed(_RELEASE_UNCHANGED, {**_of(lease), "seen": version}) == 1
 
 
 async def demand(tx: Tx, lease: Lease) -> None:
@@ -96,24 +111,18 @@ async def demand(tx: Tx, lease: Lease) -> None:
     Raises:
         ResultLost: Another holder took over.
     """
-    statement = select(connections.c.id).where(*_mine(lease)).with_for_update(read=True)  # type: ignore[arg-type]
-    if await tx.scalar(statement) is None:
+    if await tx.scalar(_DEMAND, _of(lease)) is None:
         raise ResultLost
 
 
 async def is_held(tx: Tx, lease: Lease) -> bool:
     """Say whether the lease is held at this moment."""
-    statement = select(connections.c.id).where(*_mine(lease))  # type: ignore[arg-type]
-    return await tx.scalar(statement) is not None
+    return await tx.scalar(_IS_HELD, _of(lease)) is not None
 
 
 async def bump(tx: Tx, connection_row_id: int) -> None:
     """Tell the mailbox's holder that there is something new to look at."""
-    await tx.execute(
-        update(connections)
-        .where(connections.c.id == connection_row_id)
-        .values(mailbox_version=connections.c.mailbox_version + 1)
-    )
+    await tx.execute(_BUMP, {"row": connection_row_id})
 
 
 async def void_all(tx: Tx) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, and_, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Row, and_, bindparam, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from carrick.store.tables import operation_messages, operations
@@ -78,9 +78,18 @@ def _operation(row: Row[Any]) -> Operation:
     return Operation(**row._mapping)
 
 
+_INSERT = insert(operations)
+_OPEN = update(operations).where(
+    operations.c.id == bindparam("operation"), operations.c.ended_at.is_(None)
+)
+_START = _OPEN.values(
+    state="running", started_at=func.coalesce(operations.c.started_at, bindparam("moment"))
+)
+
+
 async def insert_operation(tx: Tx, values: Mapping[str, Any]) -> None:
     """Store one operation: the columns of `operations` by name."""
-    await tx.execute(insert(operations).values(values))
+    await tx.execute(_INSERT, values)
 
 
 async def insert_operations(tx: Tx, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -98,27 +107,19 @@ async def insert_messages(tx: Tx, rows: Sequence[Mapping[str, Any]]) -> None:
 async def close(tx: Tx, operation_id: str, closing: Closing) -> bool:
     """End an operation that has not ended; whether there was one."""
     values: dict[str, Any] = {
+        "operation": operation_id,
         "state": closing.state,
         "ended_at": closing.ended_at,
         "error": closing.error,
     }
     if closing.message is not None:
         values["message"] = closing.message
-    statement = (
-        update(operations)
-        .where(operations.c.id == operation_id, operations.c.ended_at.is_(None))
-        .values(values)
-    )
-    return await tx.changed(statement) > 0
+    return await tx.changed(_OPEN, values) > 0
 
 
 async def start(tx: Tx, operation_id: str) -> None:
     """Let an operation that waits run; its first start is kept."""
-    await tx.execute(
-        update(operations)
-        .where(operations.c.id == operation_id, operations.c.ended_at.is_(None))
-        .values(state="running", started_at=func.coalesce(operations.c.started_at, tx.now))
-    )
+    await tx.execute(_START, {"operation": operation_id, "moment": tx.now})
 
 
 async def reopen(tx: Tx, operation_id: str) -> bool:

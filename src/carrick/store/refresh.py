@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, or_, select, update
+from sqlalchemy import Row, bindparam, or_, select, update
 
 from carrick.model.connection import ConnectionState, ErrorCause
 from carrick.store.tables import connections
@@ -73,10 +73,13 @@ class RefreshRow:
         )
 
 
+_GET = select(*_COLUMNS).where(connections.c.id == bindparam("row"))
+_GET_LOCKED = _GET.with_for_update()
+
+
 async def get(tx: Tx, row_id: int, *, lock: bool = False) -> RefreshRow | None:
     """Return a connection in whatever state; `lock` keeps others from changing it until commit."""
-    statement = select(*_COLUMNS).where(connections.c.id == row_id)
-    row = await tx.row(statement.with_for_update() if lock else statement)
+    row = await tx.row(_GET_LOCKED if lock else _GET, {"row": row_id})
     return _read(row) if row is not None else None
 
 

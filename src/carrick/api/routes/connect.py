@@ -146,12 +146,12 @@ def _connection_id(rooms: Rooms, asker: Asker, key: str, query: ConnectQuery) ->
             invalid(InvalidQuery, [issue(message, ["connection_id"])])
         return None
     connection_id = query.connection_id or rooms.chance.uuid4()
-    settings = asker.environment.settings
-    if settings.get("hmac_enabled"):
+    if asker.environment.settings.get("hmac_enabled"):
         if not query.hmac:
             raise MissingHmac
         signed = f"{key}:{connection_id}".encode()
-        expected = hmac.new(str(settings.get("hmac_key")).encode(), signed, hashlib.sha256)
+        secret = rooms.environments.hmac_key(asker.environment)
+        expected = hmac.new(secret.encode(), signed, hashlib.sha256)
         if not hmac.compare_digest(expected.hexdigest().encode(), query.hmac.encode()):
             raise InvalidHmac
     return connection_id

@@ -1,0 +1,83 @@
+"""SQL of forgetting: what nobody will ask for again, a bounded number of rows at a time."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import Select, Table, delete, or_, select
+
+from carrick.model.connection import ConnectionState
+from carrick.store.events import UNFINISHED, EventState
+from carrick.store.tables import (
+    connections,
+    journal_entries,
+    lifecycle_events,
+    notifications,
+    operation_messages,
+    operations,
+)
+from carrick.store.unit import Tx
+
+#: Rows that one unit removes at most, so that nobody else's writes wait long.
+BATCH = 500
+
+
+async def forget_operations(tx: Tx, before: datetime) -> int:
+    """Forget operations that ended before a moment, with their messages.
+
+    What a parked cleanup or a broken connection still points at is kept.
+    """
+    held = select(lifecycle_events.c.operation_id).where(
+        lifecycle_events.c.state.in_((*UNFINISHED, EventState.PARKED.value))
+    )
+    shown = select(connections.c.error_operation_id).where(
+        connections.c.error_operation_id.is_not(None)
+    )
+    old = (
+        select(operations.c.id)
+        .where(
+            operations.c.ended_at < before,
+            operations.c.id.not_in(held),
+            operations.c.id.not_in(shown),
+        )
+        .limit(BATCH)
+    )
+    ids = [row.id for row in await tx.rows(old)]
+    if ids:
+        await tx.execute(
+            delete(operation_messages).where(operation_messages.c.operation_id.in_(ids))
+        )
+        await tx.execute(delete(operations).where(operations.c.id.in_(ids)))
+    return len(ids)
+
+
+async def forget_notifications(tx: Tx, before: datetime) -> int:
+    """Forget notifications whose delivery ended, either way, before a moment."""
+    return await _forget(
+        tx,
+        notifications,
+        select(notifications.c.id).where(notifications.c.finished_at < before),
+    )
+
+
+async def forget_journal(tx: Tx, before: datetime) -> int:
+    """Forget writes of candidates that became nothing, and of connections that are gone."""
+    gone = select(connections.c.id).where(connections.c.state == ConnectionState.GONE.value)
+    return await _forget(
+        tx,
+        journal_entries,
+        select(journal_entries.c.id).where(
+            journal_entries.c.updated_at < before,
+            or_(
+                journal_entries.c.connection_row_id.is_(None),
+                journal_entries.c.connection_row_id.in_(gone),
+            ),
+        ),
+    )
+
+
+async def _forget(tx: Tx, table: Table, old: Select[tuple[int]]) -> int:
+    ids = [row[0] for row in await tx.rows(old.limit(BATCH))]
+    if ids:
+        await tx.execute(delete(table).where(table.c.id.in_(ids)))
+    return len(ids)

@@ -1,0 +1,66 @@
+"""Integrations and connections of a test's own at the server that all these tests share."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from tests.integration.server import ServerProcess
+
+from carrick.testing.fake_provider import Account
+
+END_USER = {"id": "u1", "email": "ann@example.com", "display_name": "Ann Lee"}
+
+
+def add_account(server: ServerProcess) -> Account:
+    """Open an account at the provider."""
+    return server.provider.add_account(f"org-{uuid.uuid4().hex[:8]}")
+
+
+async def integrate(server: ServerProcess, **values: Any) -> str:
+    """Make an integration of the test's own; one with API keys unless told otherwise."""
+    integration_id = f"int-{uuid.uuid4().hex[:8]}"
+    await server.integrate(integration_id, **values)
+    return integration_id
+
+
+async def connected(
+    server: ServerProcess, connection_id: str = "one", **changes: Any
+) -> tuple[str, Account]:
+    """Make an account and connect it under an integration of the test's own."""
+    integration_id = changes.get("provider_config_key") or await integrate(server)
+    account = add_account(server)
+    given = {"provider_config_key": integration_id, **changes}
+    answer = await server.connect(account, connection_id, **given)
+    assert answer.status == 201, answer.text
+    return integration_id, account
+
+
+async def connected_by_oauth(server: ServerProcess, **credentials: Any) -> tuple[str, Account]:
+    """Import an account's tokens under an OAuth 2 integration of the test's own."""
+    provider = server.provider
+    integration_id = await integrate(
+        server,
+        provider="oauth2",
+        credentials={
+            "type": "OAUTH2",
+            "client_id": provider.client_id,
+            "client_secret": provider.client_secret,
+        },
+        integration_config={"token_url": f"{provider.url}/oauth/token", "base_url": provider.url},
+    )
+    account = add_account(server)
+    tokens = {
+        "type": "OAUTH2",
+        "access_token": account.access_token,
+        "refresh_token": account.refresh_token,
+        **credentials,
+    }
+    answer = await server.connect(
+        account,
+        provider_config_key=integration_id,
+        credentials={name: value for name, value in tokens.items() if value is not None},
+        connection_config={},
+    )
+    assert answer.status == 201, answer.text
+    return integration_id, account

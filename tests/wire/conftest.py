@@ -1,0 +1,112 @@
+"""One server, one provider and one browser for all the tests of the official clients."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, async_playwright
+from tests.integration.server import ServerProcess, served
+from tests.wire.clients import (
+    BrowserClient,
+    Front,
+    NodeClient,
+    front_served,
+    missing_clients,
+    node_client,
+    page_served,
+)
+
+from carrick.testing.fake_provider import FakeProvider
+
+PROVIDERS = Path(__file__).with_name("providers.yaml")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+
+
+@pytest.fixture(scope="session")
+def clients_installed() -> None:
+    """Skip what needs the official clients where they are not installed."""
+    reason = missing_clients()
+    if reason is not None:
+        pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def chromium(clients_installed: None) -> str:
+    """Where the browser is; what needs it is skipped where it is not installed."""
+    found = shutil.which("chromium")
+    if found is None:
+        pytest.skip("chromium is not installed: Debian's package of that name has it")
+    return found
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def front(clients_installed: None) -> AsyncIterator[Front]:
+    """The web server through which Carrick is reached under a path."""
+    async with front_served("/behind/a-path") as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def server(
+    front: Front, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[ServerProcess]:
+    """A Carrick server that also stands behind the front."""
+    directory = tmp_path_factory.mktemp("wire")
+    async with (
+        FakeProvider(honour_idempotency_keys=True) as provider,
+        served(directory, provider, public_url=front.url, providers_file=str(PROVIDERS)) as running,
+    ):
+        front.behind = running.url
+        yield running
+
+
+@pytest.fixture(params=["at-the-root", "under-a-path"])
+def host(request: pytest.FixtureRequest, server: ServerProcess, front: Front) -> str:
+    """What a client is given as `host`: the only thing that is not as with any other server."""
+    return server.url if request.param == "at-the-root" else front.url
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def nodes(server: ServerProcess, front: Front) -> AsyncIterator[dict[str, NodeClient]]:
+    """An official node client per host."""
+    async with (
+        node_client(server.url, server.secret_key) as direct,
+        node_client(front.url, server.secret_key) as fronted,
+    ):
+        yield {server.url: direct, front.url: fronted}
+
+
+@pytest.fixture
+def node(host: str, nodes: dict[str, NodeClient]) -> NodeClient:
+    """An official node client."""
+    return nodes[host]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser(chromium: str) -> AsyncIterator[Browser]:
+    """A headless Chromium."""
+    async with async_playwright() as playwright:
+        launched = await playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield launched
+        await launched.close()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def page_url(clients_installed: None) -> AsyncIterator[str]:
+    """Where the page is that uses the frontend client."""
+    async with page_served() as url:
+        yield url
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def frontend(browser: Browser, page_url: str, host: str) -> AsyncIterator[BrowserClient]:
+    """An official frontend client in a page of another origin than Carrick's."""
+    page = await browser.new_page()
+    await page.goto(page_url)
+    await page.wait_for_function("window.ask !== undefined")
+    yield BrowserClient(page, host)
+    await page.close()
