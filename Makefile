@@ -63,4 +63,4 @@ migration: $(READY)
 clean:
 	rm -rf $(VENV) .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
-include tests/real/Makefile.inc
+include tests/real/Makefile.inc tests/wire/Makefile.inc

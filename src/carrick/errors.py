@@ -271,6 +271,34 @@ class MissingClientSecret(CarrickError):
     status = 400
 
 
+class OAuthClientMissing(CarrickError):
+    """The integration has no client_id and client_secret of an OAuth app."""
+
+    code = "provider_config_err"
+    status = 400
+
+
+class OAuthStateUnknown(CarrickError):
+    """This sign-in is unknown, was used already, or took too long. Start again from the app."""
+
+    code = "state_err"
+    status = 400
+
+
+class OAuthCookieMismatch(CarrickError):
+    """This sign-in was begun in another browser. Start again from the app, with cookies on."""
+
+    code = "state_cookie_err"
+    status = 400
+
+
+class OAuthCallbackInvalid(CarrickError):
+    """The provider sent no authorization code."""
+
+    code = "callback_err"
+    status = 400
+
+
 class ConnectionBusy(CarrickError):
     """A function of this connection is still running. Try again in a moment."""
 

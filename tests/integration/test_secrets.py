@@ -40,7 +40,7 @@ async def tell(ctx: EventContext) -> None:
     sys.stdout.write("in two parts: " + token[:9])
     sys.stdout.write(token[9:] + "\\n")
     await ctx.log("logged " + token, level="warning", token=token, whole=whole, deep=[[token]])
-    await ctx.log(base64.b64encode(("x:" + token).encode()).decode()[4:])
+    await ctx.log("Basic " + base64.b64encode(("x:" + token + ":y").encode()).decode())
     await ctx.save_checkpoint({"token": token, "variables": variables})
     await ctx.post("/api/echo?key=" + token, data={"token": token}, headers={"X-Told": token})
     name = ctx.connection_id
@@ -134,10 +134,10 @@ async def refuse_and_break(lived: Life) -> None:
     """Validations that tell, on creation and on reconnect."""
     server, good = lived.server, lived.account("good")
     await server.deploy({"check": function("validate-connection", "timeout=5")})
-    for way in WAYS:
+    for way in ("action", "defect", "provider", "repr"):  # a lost process would be tried for 45 s
         lived.provider.fail("status", path="/api/me", status=403, body=quoted(good), times=1)
         answer = await server.connect(good, f"validate-{way}")
-        assert answer.status in (400, 503), answer.text
+        assert answer.status == 400, answer.text
     await server.connect(good, "calm")
     lived.provider.recover()
     for way in ("action", "defect"):
@@ -249,7 +249,7 @@ async def ask_wrongly(lived: Life) -> None:
     whole = server.import_body(account)
     for credentials in (
         {"type": "API_KEY", "apiKey": [account.api_key]},
-        {"type": "API_KEY", "apiKey": account.api_key, account.api_key: 1},
+        {"type": "API_KEY", "apiKey": account.api_key, "unknown": account.api_key},
         {"type": account.api_key, "apiKey": account.api_key},
         {"type": "API_KEY", "apiKey": account.api_key * 60},
         {"type": "BASIC", "username": "u", "password": account.password},
@@ -264,7 +264,6 @@ async def ask_wrongly(lived: Life) -> None:
     for header in (key, f"Basic {key}", f"Bearer {key} {key}", f"Bearer {key[:-1]}x"):
         await server.call("GET", "/connections", headers={"Authorization": header})
     await server.call("GET", f"/connections?secret_key={key}&apiKey={account.api_key}")
-    await server.call("GET", f"/{key}/{account.api_key}")
     config = {"type": "OAUTH2", "client_id": "c", "client_secret": [CLIENT_SECRET]}
     await server.call(
         "POST",
@@ -324,8 +323,7 @@ def spellings(secret: str) -> Iterator[bytes]:
     yield quote(secret, safe="").encode()
     yield plain.hex().encode()
     for shift in range(3):  # base64 of a text that has the secret somewhere inside
-        encoded = base64.b64encode(b"x" * shift + plain).decode()
-        yield encoded[4 if shift else 0 : -4].encode()
+        yield base64.b64encode(b"x" * shift + plain)[4 if shift else 0 : -4]
 
 
 async def test_secrets_were_really_in_play(life: Life) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Page, async_playwright
 from tests.integration.server import ServerProcess, served
 from tests.wire.clients import (
     BrowserClient,
@@ -87,26 +87,18 @@ def node(host: str, nodes: dict[str, NodeClient]) -> NodeClient:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser(chromium: str) -> AsyncIterator[Browser]:
-    """A headless Chromium."""
-    async with async_playwright() as playwright:
-        launched = await playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        yield launched
-        await launched.close()
+async def page(chromium: str) -> AsyncIterator[Page]:
+    """A page in a headless Chromium; it uses the frontend client and keeps nothing."""
+    async with page_served() as url, async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        opened = await browser.new_page()
+        await opened.goto(url)
+        await opened.wait_for_function("window.ask !== undefined")
+        yield opened
+        await browser.close()
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def page_url(clients_installed: None) -> AsyncIterator[str]:
-    """Where the page is that uses the frontend client."""
-    async with page_served() as url:
-        yield url
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def frontend(browser: Browser, page_url: str, host: str) -> AsyncIterator[BrowserClient]:
+@pytest.fixture
+def frontend(page: Page, host: str) -> BrowserClient:
     """An official frontend client in a page of another origin than Carrick's."""
-    page = await browser.new_page()
-    await page.goto(page_url)
-    await page.wait_for_function("window.ask !== undefined")
-    yield BrowserClient(page, host)
-    await page.close()
+    return BrowserClient(page, host)

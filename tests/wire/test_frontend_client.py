@@ -90,7 +90,7 @@ async def test_nothing_connects_where_nothing_is_asked(
     """`create` sends a body of no length, and connects."""
     key = await integrate(server, provider="unauthenticated")
     made = await frontend.call(await session(server), "create", key)
-    assert (await stored(server, made))["credentials"] == {"type": "NONE"}
+    assert (await stored(server, made))["credentials"] == {}
 
 
 async def test_client_credentials_connect(frontend: BrowserClient, server: ServerProcess) -> None:
@@ -147,18 +147,21 @@ async def test_an_account_is_reconnected(frontend: BrowserClient, server: Server
     connection_id = first["connectionId"]
 
     token = await reconnect_session(server, key, connection_id)
-    account.api_key = "a new key of the same account"
+    account.api_key = f"another-{account.api_key}"
     again = await frontend.call(token, "reconnect", key, at(server, apiKey=account.api_key))
     assert again == first
     assert (await stored(server, again))["credentials"]["apiKey"] == account.api_key
 
-    token = await reconnect_session(server, key, connection_id)
     stranger = add_account(server)
     with pytest.raises(ClientError) as caught:
         await frontend.call(token, "reconnect", key, at(server, apiKey=stranger.api_key))
     assert caught.value.type == "connection_validation_failed"
-    assert (await stored(server, again))["credentials"]["apiKey"] == account.api_key
-    assert [each["connection_id"] for each in await connections(server, key)] == [connection_id]
+    assert "not the account" in caught.value.message
+    [connection] = await connections(server, key)
+    assert (connection["connection_id"], len(connection["errors"])) == (connection_id, 1)
+
+    assert await frontend.call(token, "reconnect", key, at(server, apiKey=account.api_key)) == first
+    assert (await stored(server, first))["errors"] == []
 
 
 async def test_a_public_key_connects_under_an_id(

@@ -14,6 +14,8 @@ from carrick.store import retention
 from carrick.store.unit import Store, Tx
 
 _EVERY_S = 3600.0
+#: Flows that expired are kept that long, so that a late callback can be told to its popup.
+_LATE = timedelta(hours=1)
 _log = structlog.get_logger(__name__)
 
 
@@ -42,10 +44,13 @@ class Housekeeping:
         await self._forget(retention.forget_operations)
         await self._forget(retention.forget_notifications)
         await self._forget(retention.forget_journal)
+        await self._forget(retention.forget_oauth_states, _LATE)
         await self._sessions.delete_expired()
 
-    async def _forget(self, step: Callable[[Tx, datetime], Awaitable[int]]) -> None:
-        before = self._clock.now() - self._kept
+    async def _forget(
+        self, step: Callable[[Tx, datetime], Awaitable[int]], kept: timedelta | None = None
+    ) -> None:
+        before = self._clock.now() - (self._kept if kept is None else kept)
 
         async def unit(tx: Tx) -> int:
             return await step(tx, before)

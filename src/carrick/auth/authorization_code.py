@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from carrick.auth.mode import ModeContext, Steps
 from carrick.auth.oauth2 import obtained_from
+from carrick.auth.scopes import demand_granted
 from carrick.auth.token_answer import read_token_answer
 from carrick.auth.token_request import (
     client_of,
@@ -78,6 +79,7 @@ def exchange(
     redirect_uri: str,
     code_verifier: str,
     *,
+    scopes: Sequence[str] | str = (),
     config_override: Mapping[str, Any] | None = None,
     refresh_token_override: str | None = None,
 ) -> Steps:
@@ -88,11 +90,15 @@ def exchange(
         code: What the callback brought.
         redirect_uri: The one the consent page was opened with.
         code_verifier: The one whose digest the consent page was opened with.
+        scopes: What was asked for.
         config_override: A connection's own client, kept with its credentials for refreshing.
         refresh_token_override: Stored instead of the refresh token received.
 
     Raises:
         InvalidAuthMode: The provider has no token endpoint.
+        ProviderRefused: It said no.
+        ProviderUnavailable: It cannot say right now.
+        ProviderAnswerInvalid: Its answer makes no sense, or is a token for something else.
     """
     template = token_url(ctx)
     if template is None:
@@ -111,6 +117,7 @@ def exchange(
         params["code_verifier"] = code_verifier
     answer = yield token_request(ctx, template, params, client)
     fields = read_token_answer(answer, secrets_of(params, client))
+    demand_granted(scopes, fields.get("scope"))
     if refresh_token_override:
         fields["refresh_token"] = refresh_token_override
     obtained = obtained_from(ctx, fields)

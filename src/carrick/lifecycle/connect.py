@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from carrick.auth import ModeContext, mode_for
+from carrick.auth import ModeContext, Steps, mode_for
 from carrick.credentials import drive
 from carrick.errors import (
     CarrickError,
@@ -64,13 +64,13 @@ class Connect:
             CarrickError: The documented refusal; an existing connection is then as §2.2 says.
         """
         operation_id = self._rooms.operations.new_id()
-        located = await self._locate(request)
+        located = await self.locate(request)
         try:
             return await self._connect(request, located, operation_id)
         except AlreadyExists:
             # Somebody connected the same id between our look and our write: this one is a
             # reconnect then, and is validated as one.
-            return await self._connect(request, await self._locate(request), operation_id)
+            return await self._connect(request, await self.locate(request), operation_id)
         except CarrickError as error:
             self._outcomes.note_failure(request, located, operation_id, error)
             raise
@@ -101,7 +101,8 @@ class Connect:
 
     # --- the steps --------------------------------------------------------------------------
 
-    async def _locate(self, request: ConnectRequest) -> Located:
+    async def locate(self, request: ConnectRequest) -> Located:
+        """Return what a request is about, or refuse it."""
         rooms = self._rooms
         integration = await rooms.integrations.get(
             request.environment.row_id, request.integration_id
@@ -144,18 +145,12 @@ class Connect:
 
     async def _obtain(self, request: ConnectRequest, located: Located) -> Candidate:
         """Get credentials, the only step that differs by auth mode."""
-        config = self._config(request, located)
-        ctx = ModeContext(
-            provider=located.provider,
-            integration=located.integration,
-            connection_config=config,
-            now=self._rooms.clock.now(),
-            render=interpolate,
-        )
-        mode = mode_for(located.provider.auth_mode)
-        read = mode.from_import if request.source == "import" else mode.from_input
-        obtained = await drive(read(ctx, request.body), self._rooms.calls.egress.send)
-        config = {**config, **obtained.connection_config}
+        ctx = self.context(request, located)
+        obtained = await drive(_steps(request, ctx), self._rooms.calls.egress.send)
+        given = ctx.connection_config
+        config = {**given, **obtained.connection_config}
+        # What the product's own server set stands, whatever the provider says.
+        config |= {name: given[name] for name in request.trusted_config if name in given}
         check_addresses(located.provider, config)
         return Candidate(
             credentials=obtained.credentials,
@@ -166,18 +161,14 @@ class Connect:
             webhook_url_override=request.webhook_url_override,
         )
 
-    def _config(self, request: ConnectRequest, located: Located) -> Mapping[str, Any]:
-        given = request.connection_config
-        if given is None and located.existing is not None:
-            given = located.existing.connection_config
-            return check_connection_config(
-                located.provider, given, from_browser=False, preset=request.trusted_config
-            )
-        return check_connection_config(
-            located.provider,
-            given or {},
-            from_browser=request.source == "form",
-            preset=request.trusted_config,
+    def context(self, request: ConnectRequest, located: Located) -> ModeContext:
+        """Return what an auth mode works with, `connection_config` checked."""
+        return ModeContext(
+            provider=located.provider,
+            integration=located.integration,
+            connection_config=_config(request, located),
+            now=self._rooms.clock.now(),
+            render=interpolate,
         )
 
     async def _verify(self, located: Located, candidate: Candidate) -> None:
@@ -241,6 +232,29 @@ class Connect:
                     validation.operation_id, "error", f"No verdict: {verdict.detail}"
                 )
                 raise ConnectionValidationUnavailable(retry_after_s=10)
+
+
+def _config(request: ConnectRequest, located: Located) -> Mapping[str, Any]:
+    given = request.connection_config
+    if given is None and located.existing is not None:
+        given = located.existing.connection_config
+        return check_connection_config(
+            located.provider, given, from_browser=False, preset=request.trusted_config
+        )
+    return check_connection_config(
+        located.provider,
+        given or {},
+        from_browser=request.source != "import",
+        preset=request.trusted_config,
+    )
+
+
+def _steps(request: ConnectRequest, ctx: ModeContext) -> Steps:
+    if request.obtain is not None:
+        return request.obtain(ctx)
+    mode = mode_for(ctx.provider.auth_mode)
+    read = mode.from_import if request.source == "import" else mode.from_input
+    return read(ctx, request.body)
 
 
 def _occasion(request: ConnectRequest, located: Located) -> Occasion:

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from carrick.errors import InvalidBody, NotFound, OperationNotRetryable
+from carrick.lifecycle.authorize import Authorize, Begun, ConsentRequest, Pending
 from carrick.lifecycle.connect import Connect
 from carrick.lifecycle.delete import Delete, Deletion
 from carrick.lifecycle.drain import Drain
@@ -24,7 +25,16 @@ from carrick.store import events as event_rows
 from carrick.store.events import CleanupRow, EventRow, EventState
 from carrick.store.unit import Tx
 
-__all__ = ["Cleanup", "ConnectRequest", "Connected", "Deletion", "Lifecycle"]
+__all__ = [
+    "Begun",
+    "Cleanup",
+    "ConnectRequest",
+    "Connected",
+    "ConsentRequest",
+    "Deletion",
+    "Lifecycle",
+    "Pending",
+]
 
 
 @dataclass(frozen=True)
@@ -52,6 +62,8 @@ class Lifecycle:
         mailboxes = Mailboxes(rooms)
         self._rooms = rooms
         self._connect = Connect(rooms, mailboxes)
+        #: The OAuth entrance of the same journey.
+        self.authorize = Authorize(rooms, self._connect)
         self._delete = Delete(rooms)
         #: Runners kept ready for what is deployed.
         self.warmth = Warmth(rooms)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from carrick.auth import ModeContext, Steps
 from carrick.model.auth import AuthMode
 from carrick.model.connection import Connection, EndUser
 from carrick.model.environment import Environment
@@ -18,10 +19,13 @@ class ConnectRequest:
 
     environment: Environment
     integration_id: str
-    #: How credentials arrive: what a form sends, or what `POST /connections` carries.
-    source: Literal["form", "import"]
+    #: How credentials arrive: what a form sends, what `POST /connections` carries, or the steps
+    #: that exchange what a consent page handed out.
+    source: Literal["form", "import", "oauth"]
     #: The auth-mode specific input; never in a repr.
     body: Mapping[str, Any] = field(repr=False)
+    #: The steps of the source `oauth`.
+    obtain: Callable[[ModeContext], Steps] | None = field(default=None, repr=False)
     #: The mode the entrance is for; `None` when the body says it.
     auth_mode: AuthMode | None = None
     connection_id: str | None = None

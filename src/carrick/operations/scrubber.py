@@ -16,6 +16,8 @@ from urllib.parse import quote
 SECRET = "[secret]"  # noqa: S105 - what is written in a secret's place
 #: Shorter texts are not secrets but words; taking them out would make logs unreadable.
 _SHORTEST = 6
+#: Bytes of a secret that is looked for in base64.
+_SHORTEST_ENCODED = 9
 #: How much is remembered: the secrets used last, up to that many characters in all.
 _MOST_CHARACTERS = 8 * 1024 * 1024
 _DEEPEST = 32
@@ -127,11 +129,16 @@ def _spellings(secret: str) -> set[str]:
     """Return the forms in which a secret travels: plain, in a URL, in JSON, in a Basic header."""
     spellings = {secret, quote(secret, safe="", errors="replace"), json.dumps(secret)[1:-1]}
     encoded = secret.encode(errors="replace")
-    # Base64 of `secret` and of `secret:` begin alike, as far as whole groups of three go.
-    whole = len(encoded) // 3 * 3
-    if whole >= 9:
-        spellings.add(base64.b64encode(encoded[:whole]).decode())
+    if len(encoded) >= _SHORTEST_ENCODED:
+        # Somewhere inside of what was encoded: `secret:`, `user:secret`.
+        spellings.update(_inside_base64(encoded, before) for before in range(3))
     return spellings
+
+
+def _inside_base64(encoded: bytes, before: int) -> str:
+    """Return the characters that depend on the secret alone, with that many bytes before it."""
+    whole = base64.b64encode(bytes(before) + encoded).decode()
+    return whole[-(before * -8 // 6) : (before + len(encoded)) * 8 // 6]
 
 
 def _longest(text: str, at: int, candidates: Iterable[str]) -> int:

@@ -13,6 +13,7 @@ from carrick.store.tables import (
     journal_entries,
     lifecycle_events,
     notifications,
+    oauth_states,
     operation_messages,
     operations,
 )
@@ -74,6 +75,15 @@ async def forget_journal(tx: Tx, before: datetime) -> int:
             ),
         ),
     )
+
+
+async def forget_oauth_states(tx: Tx, before: datetime) -> int:
+    """Forget flows that went to a provider and could have come back until a moment."""
+    old = select(oauth_states.c.hash).where(oauth_states.c.expires_at < before).limit(BATCH)
+    hashes = [row.hash for row in await tx.rows(old)]
+    if hashes:
+        await tx.execute(delete(oauth_states).where(oauth_states.c.hash.in_(hashes)))
+    return len(hashes)
 
 
 async def _forget(tx: Tx, table: Table, old: Select[tuple[int]]) -> int:

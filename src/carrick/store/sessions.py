@@ -62,6 +62,12 @@ async def by_token_hash(tx: Tx, token_hash: str) -> ConnectSession | None:
     return _session(row) if row is not None else None
 
 
+async def exists(tx: Tx, row_id: int) -> bool:
+    """Say whether a session is there, expired or not."""
+    statement = select(connect_sessions.c.id).where(connect_sessions.c.id == row_id)
+    return await tx.scalar(statement) is not None
+
+
 async def delete_session(tx: Tx, row_id: int) -> bool:
     """Delete a session; whether it was there."""
     statement = delete(connect_sessions).where(connect_sessions.c.id == row_id)

@@ -175,6 +175,20 @@ connect_sessions = Table(
     Index("ix_connect_sessions_expires_at", "expires_at"),
 )
 
+oauth_states = Table(
+    "oauth_states",
+    metadata,
+    Column("hash", String(64), primary_key=True),  # SHA-256 of the state the provider brings back
+    Column("environment_id", RowId, ForeignKey("environments.id"), nullable=False),
+    Column("integration_row_id", RowId, ForeignKey("integrations.id"), nullable=False),
+    Column("reconnect_row_id", RowId, ForeignKey("connections.id")),
+    Column("cookie_hash", String(64), nullable=False),
+    Column("request", LargeBinary, nullable=False),
+    _time("created_at"),
+    _time("expires_at"),
+    Index("ix_oauth_states_expires_at", "expires_at"),
+)
+
 # --- connections ----------------------------------------------------------------------------
 
 connections = Table(

@@ -47,6 +47,7 @@ class Grant:
     account: Account
     ends_at: datetime | None
     code_challenge: str | None = None
+    scope: str | None = None
     redirect_uri: str | None = None
 
 
@@ -103,12 +104,19 @@ class Accounts:
         *,
         redirect_uri: str | None = None,
         code_challenge: str | None = None,
+        scope: str | None = None,
     ) -> str:
         """Return an authorization code that can be exchanged once within a minute."""
         code = self._grant("code", account, self.clock.now() + timedelta(seconds=60))
         self._grants[code].redirect_uri = redirect_uri
         self._grants[code].code_challenge = code_challenge
+        self._grants[code].scope = scope
         return code
+
+    def scope_of_code(self, code: str) -> str | None:
+        """Return what a code was asked for at the consent page, if anything."""
+        grant = self._live(code, "code")
+        return grant.scope if grant is not None else None
 
     def expire(self, account: Account) -> None:
         """End every access token of an account; its refresh tokens live on."""

@@ -84,6 +84,7 @@ class _Tokens:
                 account,
                 redirect_uri=query["redirect_uri"],
                 code_challenge=query.get("code_challenge"),
+                scope=query.get("scope"),
             )
         location = f"{query['redirect_uri']}?{urlencode(answer)}"
         return web.Response(status=302, headers={"Location": location})
@@ -91,6 +92,7 @@ class _Tokens:
     async def exchange(self, request: web.Request) -> web.StreamResponse:
         """Answer the token endpoint."""
         body = await _fields(request)
+        scope = self._state.accounts.scope_of_code(body.get("code", ""))
         try:
             account, with_refresh = self._redeem(request, body)
         except TokenRefused as refusal:
@@ -102,7 +104,7 @@ class _Tokens:
             "access_token": account.access_token,
             "token_type": "Bearer",
             "expires_in": int(self._state.accounts.token_lifetime_s),
-            "scope": body.get("scope", "api refresh_token"),
+            "scope": scope or body.get("scope", "api refresh_token"),
             "instance_url": f"{request.scheme}://{request.host}",
             "id": f"{request.scheme}://{request.host}/id/{account.organization_id}",
         }

@@ -526,3 +526,31 @@ def upgrade() -> None:
         sqlite_where=sa.text("state = 'parked'"),
         postgresql_where=sa.text("state = 'parked'"),
     )
+    op.create_table(
+        "oauth_states",
+        sa.Column("hash", sa.String(length=64), nullable=False),
+        sa.Column("environment_id", RowId, nullable=False),
+        sa.Column("integration_row_id", RowId, nullable=False),
+        sa.Column("reconnect_row_id", RowId, nullable=True),
+        sa.Column("cookie_hash", sa.String(length=64), nullable=False),
+        sa.Column("request", sa.LargeBinary(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["environment_id"],
+            ["environments.id"],
+            name=op.f("fk_oauth_states_environment_id_environments"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["integration_row_id"],
+            ["integrations.id"],
+            name=op.f("fk_oauth_states_integration_row_id_integrations"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["reconnect_row_id"],
+            ["connections.id"],
+            name=op.f("fk_oauth_states_reconnect_row_id_connections"),
+        ),
+        sa.PrimaryKeyConstraint("hash", name=op.f("pk_oauth_states")),
+    )
+    op.create_index("ix_oauth_states_expires_at", "oauth_states", ["expires_at"], unique=False)
