@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from carrick.api.popups import Popups
 from carrick.connections import Connections
 from carrick.credentials import FreshCredentials
 from carrick.deployments import Deployments
@@ -46,6 +47,8 @@ class Services:
     dry_runs: DryRuns
     operations: Operations
     proxy: Proxy
+    #: Browsers that wait for the outcome of a popup.
+    popups: Popups
     #: Ask the store for a sign of life; raises StoreUnavailable.
     ping: Callable[[], Awaitable[None]]
     #: Whether functions can run here.

@@ -17,6 +17,7 @@ from typing import Any
 import structlog
 
 from carrick.api import create_api
+from carrick.api.popups import Popups
 from carrick.api.services import Readiness, Services
 from carrick.app.housekeeping import Housekeeping
 from carrick.connections import Connections
@@ -347,6 +348,7 @@ def _services(ground: _Ground, tenants: _Tenants, rooms: Rooms) -> Services:
         dry_runs=DryRuns(rooms),
         operations=tenants.operations,
         proxy=rooms.proxy,
+        popups=Popups(ground.chance),
         ping=_pinger(ground.store),
         ready=lambda: _readiness(rooms.pool),
         check_url=_url_check(ground.egress),

@@ -46,7 +46,8 @@ class Connections:
         async def unit(tx: Tx) -> Connection | None:
             return await rows.find_usable(tx, environment_id, integration_id, connection_id)
 
-        return await self._store.read(unit)
+        key = ("usable connection", environment_id, integration_id, connection_id)
+        return await self._store.recall(key, unit)
 
     async def by_row(self, row_id: int) -> Connection | None:
         """Return a connection in whatever state."""

@@ -129,7 +129,9 @@ class FreshCredentials:
             CredentialsUnavailable: The provider cannot be reached.
             InvalidCredentials: The provider refused.
         """
-        row = await self._store.read(lambda tx: rows.get(tx, connection_row_id))
+        row = await self._store.recall(
+            ("refresh row", connection_row_id), lambda tx: rows.get(tx, connection_row_id)
+        )
         now = self._clock.now()
         credentials = self._opened(row, force=force, for_cleanup=for_cleanup)
         assert row is not None, "opened, so there is one"

@@ -115,7 +115,8 @@ class Integrations:
         async def unit(tx: Tx) -> SealedIntegration | None:
             return await table.find_active(tx, environment_id, integration_id)
 
-        sealed = await self._store.read(unit)
+        key = ("active integration", environment_id, integration_id)
+        sealed = await self._store.recall(key, unit)
         return self._open(sealed) if sealed is not None else None
 
     async def by_row(self, row_id: int) -> Integration | None:

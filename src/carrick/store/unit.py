@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -34,6 +34,8 @@ Unit = Callable[["Tx"], Awaitable[T]]
 
 #: How many waiting units share one SQLite commit at most.
 _BATCH = 64
+#: How many answers of `recall` are kept at most.
+_MOST_RECALLED = 4096
 #: How often a unit that Postgres aborted for a deadlock or a lost race is tried.
 _TRIES = 5
 _RETRYABLE_SQLSTATES = frozenset({"40001", "40P01"})
@@ -169,6 +171,17 @@ class Store:
         except (OperationalError, InterfaceError, OSError) as error:
             raise _unavailable(error) from error
 
+    async def recall(self, key: Hashable, unit: Unit[T]) -> T:
+        """Run a unit that only reads, or return its last answer if nothing was written since.
+
+        Postgres is always asked: others write to it as well.
+
+        Args:
+            key: Names the unit and everything its answer depends on.
+            unit: What to read; callers share the answer and must not change it.
+        """
+        return await self.read(unit)
+
     async def migrate_with(self, action: Callable[[Connection], T]) -> T:
         """Run a schema change with a plain connection in one transaction."""
         async with self.engine.begin() as connection:
@@ -186,6 +199,9 @@ class SqliteStore(Store):
         self._clock = clock
         self._queue: asyncio.Queue[_Waiting[Any]] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
+        # Only this process writes to the file, so answers hold until its next commit.
+        self._recalled: dict[Hashable, Any] = {}
+        self._commits = 0
 
     async def start(self) -> None:
         """Begin to accept units."""
@@ -222,6 +238,19 @@ class SqliteStore(Store):
         except (OperationalError, InterfaceError) as error:
             raise _unavailable(error) from error
 
+    async def recall(self, key: Hashable, unit: Unit[T]) -> T:
+        """Run a unit that only reads, or return its last answer if nothing was written since."""
+        if key in self._recalled:
+            known: T = self._recalled[key]
+            return known
+        commits = self._commits
+        answer = await self.read(unit)
+        if commits == self._commits:
+            if len(self._recalled) >= _MOST_RECALLED:
+                self._recalled.clear()
+            self._recalled[key] = answer
+        return answer
+
     async def migrate_with(self, action: Callable[[Connection], T]) -> T:
         """Run a schema change with a plain connection in one transaction."""
 
@@ -229,7 +258,14 @@ class SqliteStore(Store):
             with self._writer.begin() as connection:
                 return action(connection)
 
-        return await asyncio.to_thread(change)
+        try:
+            return await asyncio.to_thread(change)
+        finally:
+            self._forget()
+
+    def _forget(self) -> None:
+        self._commits += 1
+        self._recalled.clear()
 
     async def _write_batches(self) -> None:
         while True:
@@ -268,6 +304,8 @@ class SqliteStore(Store):
             for waiting in batch:
                 _fail(waiting.done, reason)
             return
+        finally:
+            self._forget()  # before anybody hears of the commit, and whatever became of it
         for waiting, result, tx in finished:
             _settle(tx)
             if not waiting.done.done():

@@ -16,7 +16,9 @@ from carrick.api.routes import (
     integrations,
     metadata,
     not_offered,
+    oauth,
     operations,
+    popups,
     providers,
     proxy,
     sessions,
@@ -30,6 +32,7 @@ _GROUPS = (
     integrations,
     sessions,
     connect,
+    oauth,
     providers,
     environments,
     operations,
@@ -44,4 +47,5 @@ def all_routes() -> Iterator[BaseRoute]:
     yield proxy.route
     for group in _GROUPS:
         yield from group.routes.routes
+    yield popups.route
     yield from not_offered.routes

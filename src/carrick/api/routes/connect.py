@@ -109,11 +109,9 @@ async def _connect(
     mode: AuthMode,
     body: Mapping[str, Any],
 ) -> Response:
-    connection_id = _connection_id(rooms, asker, key, query)
-    await _demand_possible(rooms, asker, key, mode)
+    connection_id = connection_id_of(rooms, asker, key, query)
+    await demand_possible(rooms, asker, key, mode)
     session = asker.session
-    # Only the product's own server may say where notifications go.
-    params = {name: text for name, text in (query.params or {}).items() if name != "webhook_url"}
     connected = await rooms.lifecycle.connect(
         ConnectRequest(
             environment=asker.environment,
@@ -123,8 +121,8 @@ async def _connect(
             auth_mode=mode,
             connection_id=connection_id,
             reconnect_row_id=session.reconnect_row_id if session else None,
-            connection_config=params if query.params is not None else None,
-            trusted_config=_defaults(asker, key),
+            connection_config=params_of(query),
+            trusted_config=defaults_of_session(asker, key),
             tags=session.tags if session else None,
             end_user=session.end_user if session else None,
             webhook_url_override=session.webhook_url_override if session else None,
@@ -133,7 +131,15 @@ async def _connect(
     return answer(connected_object(connected.connection))
 
 
-def _connection_id(rooms: Rooms, asker: Asker, key: str, query: ConnectQuery) -> str | None:
+def params_of(query: ConnectQuery) -> dict[str, str] | None:
+    """Return what a browser wants in `connection_config`, `None` when it sent nothing."""
+    if query.params is None:
+        return None
+    # Only the product's own server may say where notifications go.
+    return {name: text for name, text in query.params.items() if name != "webhook_url"}
+
+
+def connection_id_of(rooms: Rooms, asker: Asker, key: str, query: ConnectQuery) -> str | None:
     """Return the id a browser may ask for, or `None` when a session decides.
 
     Raises:
@@ -141,23 +147,47 @@ def _connection_id(rooms: Rooms, asker: Asker, key: str, query: ConnectQuery) ->
         MissingHmac, InvalidHmac: The environment demands a signature that is not there or wrong.
     """
     if asker.session is not None:
-        if query.connection_id is not None:
-            message = "connection_id is forbidden when using session token"
-            invalid(InvalidQuery, [issue(message, ["connection_id"])])
+        demand_no_id(query)
         return None
     connection_id = query.connection_id or rooms.chance.uuid4()
-    if asker.environment.settings.get("hmac_enabled"):
-        if not query.hmac:
-            raise MissingHmac
-        signed = f"{key}:{connection_id}".encode()
-        secret = rooms.environments.hmac_key(asker.environment)
-        expected = hmac.new(secret.encode(), signed, hashlib.sha256)
-        if not hmac.compare_digest(expected.hexdigest().encode(), query.hmac.encode()):
-            raise InvalidHmac
+    demand_hmac(asker, query, key, connection_id)
     return connection_id
 
 
-async def _demand_possible(rooms: Rooms, asker: Asker, key: str, mode: AuthMode) -> None:
+def demand_no_id(query: ConnectQuery) -> None:
+    """Refuse an id in a session, where the server decides.
+
+    Raises:
+        InvalidQuery: There is one.
+    """
+    if query.connection_id is not None:
+        message = "connection_id is forbidden when using session token"
+        invalid(InvalidQuery, [issue(message, ["connection_id"])])
+
+
+def demand_hmac(asker: Asker, query: ConnectQuery, *signed: str) -> None:
+    """Demand the signature that an environment may ask of those who come without a session.
+
+    Raises:
+        MissingHmac, InvalidHmac: It is not there, or wrong.
+    """
+    settings = asker.environment.settings
+    if not settings.get("hmac_enabled"):
+        return
+    if not query.hmac:
+        raise MissingHmac
+    key = str(settings.get("hmac_key")).encode()
+    expected = hmac.new(key, ":".join(signed).encode(), hashlib.sha256)
+    if not hmac.compare_digest(expected.hexdigest().encode(), query.hmac.encode()):
+        raise InvalidHmac
+
+
+async def demand_possible(rooms: Rooms, asker: Asker, key: str, mode: AuthMode) -> None:
+    """Demand an integration of that mode which the session, if there is one, allows.
+
+    Raises:
+        UnknownIntegration, InvalidAuthMode, IntegrationNotAllowed: It is not.
+    """
     integration = await rooms.integrations.get(asker.environment.row_id, key)
     if integration is None:
         raise UnknownIntegration(f'There is no integration "{key}".')
@@ -171,7 +201,8 @@ async def _demand_possible(rooms: Rooms, asker: Asker, key: str, mode: AuthMode)
         raise IntegrationNotAllowed(f'The connect session does not allow "{key}".')
 
 
-def _defaults(asker: Asker, key: str) -> Mapping[str, Any]:
+def defaults_of_session(asker: Asker, key: str) -> Mapping[str, Any]:
+    """Return the `connection_config` that the session's maker set for an integration."""
     if asker.session is None:
         return {}
     defaults = asker.session.integrations_config_defaults.get(key, {})

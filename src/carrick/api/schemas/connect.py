@@ -30,6 +30,34 @@ class ConnectQuery(Strict):
     hmac: str | None = None
 
 
+Texts = Annotated[dict[str, str], BeforeValidator(texts)]
+
+
+class PopupQuery(ConnectQuery):
+    """`GET /oauth/connect/{key}`."""
+
+    authorization_params: Annotated[
+        Texts, Field(description="For the consent page; `undefined` takes one away.")
+    ] = {}
+    credentials: Annotated[
+        Texts,
+        Field(
+            description="`oauth_client_id_override`, `oauth_client_secret_override`, "
+            "`oauth_refresh_token_override`: the connection's own."
+        ),
+    ] = {}
+    user_scope: Annotated[
+        str | None,
+        BeforeValidator(lambda value: value if isinstance(value, str) else None),
+        Field(description="Scopes asked of the user beside those of the app, with commas."),
+    ] = None
+    ws_client_id: Annotated[
+        str | None,
+        BeforeValidator(lambda value: value if isinstance(value, str) else None),
+        Field(description="The socket that waits for the outcome."),
+    ] = None
+
+
 class NothingInput(Strict):
     """`POST /auth/unauthenticated/{key}`: no credentials."""
 

@@ -1,0 +1,101 @@
+"""The page a popup ends at: says how it went, to the person and to the window that opened it."""
+
+from __future__ import annotations
+
+import html
+import json
+import secrets
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from starlette.responses import Response
+
+#: Characters that could end the script, or a line of it, from inside a text.
+_ESCAPES = {ord(one): f"\\u{ord(one):04x}" for one in "<>&\u2028\u2029"}
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>{title}</title>
+<style nonce="{nonce}">
+:root {{ color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif }}
+body {{ margin: 15vh auto; max-width: 28rem; padding: 0 1.5rem; text-align: center }}
+h1 {{ font-size: 1.25rem }}
+p {{ overflow-wrap: anywhere }}
+</style>
+</head>
+<body>
+<main role="{role}">
+<h1>{title}</h1>
+<p>{text}</p>
+</main>
+<script nonce="{nonce}">
+(() => {{
+  const message = {message};
+  const close = {closes};
+  const channel = new BroadcastChannel("nango-oauth-callback");
+  const done = (event) => {{
+    if (event.data && event.data.type === "nango_oauth_callback_ack") window.close();
+  }};
+  channel.addEventListener("message", done);
+  window.addEventListener("message", done);
+  try {{ if (window.opener) window.opener.postMessage(message, "*"); }} catch (error) {{
+    console.warn(error);
+  }}
+  channel.postMessage(message);
+  if (close) setTimeout(() => window.close(), 500);
+}})();
+</script>
+</body>
+</html>
+"""
+
+
+def success_page() -> Response:
+    """Return the page that says it worked; it closes itself."""
+    return _page(
+        HTTPStatus.OK,
+        "You are connected",
+        "You can close this window.",
+        {"type": "nango_oauth_callback_success"},
+    )
+
+
+def error_page(text: str, error_type: str, details: Mapping[str, str] | None = None) -> Response:
+    """Return the page that says why it did not work; it stays open to be read.
+
+    Args:
+        text: For the person.
+        error_type: For the window that opened it.
+        details: What the provider itself said, which that window gets instead of the text.
+    """
+    told = json.dumps(dict(details)) if details else text
+    payload = {"message": told, "errorType": error_type}
+    message = {"type": "nango_oauth_callback_error", "payload": payload}
+    return _page(HTTPStatus.BAD_REQUEST, "The connection was not made", text, message)
+
+
+def _page(status: HTTPStatus, title: str, text: str, message: Mapping[str, Any]) -> Response:
+    nonce = secrets.token_urlsafe(16)
+    went_well = status is HTTPStatus.OK
+    content = _PAGE.format(
+        title=html.escape(title),
+        text=html.escape(text),
+        role="status" if went_well else "alert",
+        message=json.dumps(message).translate(_ESCAPES),
+        closes=json.dumps(went_well),
+        nonce=nonce,
+    )
+    policy = (
+        f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+    headers = {
+        "Content-Security-Policy": policy,
+        "Cache-Control": "no-store",
+        "Referrer-Policy": "no-referrer",  # the address holds a code and a state
+    }
+    return Response(content, status, headers, media_type="text/html")

@@ -1,0 +1,36 @@
+"""The pages name what there is: a setting, call or declaration nobody wrote down does not exist."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import pytest
+
+from carrick.sdk import EventContext, create_on_event
+from carrick.settings import Settings
+
+DOCS = Path(__file__).parent.parent.parent / "docs"
+#: Settings that are one variable for each environment.
+PER_ENVIRONMENT = {"secret_keys": "SECRET_KEY_<", "webhook_urls": "WEBHOOK_URL_<"}
+
+
+@pytest.mark.parametrize("name", sorted(Settings.model_fields))
+def test_every_setting_is_documented(name: str) -> None:
+    """A setting's variable stands in the table of the operating page."""
+    shown = PER_ENVIRONMENT.get(name, f"{name.upper()}`")
+    assert f"`CARRICK_{shown}" in (DOCS / "operating.md").read_text()
+
+
+def test_every_call_of_the_context_is_documented() -> None:
+    """What an author can call stands on the functions page."""
+    page = (DOCS / "functions.md").read_text()
+    public = {name for name in dir(EventContext) if not name.startswith("_")}
+    assert {name for name in public if f"`{name}" not in page} == set()
+
+
+def test_every_part_of_the_declaration_is_documented() -> None:
+    """What an author can declare stands on the functions page."""
+    page = (DOCS / "functions.md").read_text()
+    declared = inspect.signature(create_on_event).parameters
+    assert {name for name in declared if name not in page} == set()
