@@ -19,6 +19,10 @@ def _add(name: str, value: str = "1") -> Callable[[Tx], Awaitable[None]]:
     return unit
 
 
+async def _fail(tx: Tx) -> None:
+    raise LookupError("stop")
+
+
 async def _names(tx: Tx) -> list[str]:
     rows = await tx.rows(select(store_facts.c.name).order_by(store_facts.c.name))
     return [row.name for row in rows]
@@ -29,6 +33,18 @@ async def test_a_write_is_visible_to_reads_after_it(store: Store) -> None:
     await store.write(_add("a"))
 
     assert await store.read(_names) == ["a"]
+
+
+async def test_what_is_recalled_is_never_older_than_the_last_write(store: Store) -> None:
+    """What a read answered is not repeated once anything was written since."""
+    assert await store.recall("names", _names) == []
+    await store.write(_add("a"))
+    assert await store.recall("names", _names) == ["a"]
+    with pytest.raises(LookupError):
+        await store.write(_fail)
+    await store.write(_add("b"))
+
+    assert await store.recall("names", _names) == ["a", "b"]
 
 
 async def test_a_unit_that_raises_leaves_nothing(store: Store) -> None:

@@ -27,6 +27,14 @@ from carrick.testing.fake_provider import Account, FakeProvider
 #: Seconds within which whatever a test waits for has to come about.
 PATIENCE_S = 30.0
 INTEGRATION = "acme"
+#: A project that does nothing: one without any function is refused.
+IDLE = {
+    "idle": """
+    @create_on_event(event="pre-connection-deletion", description="Nothing to do")
+    async def function(ctx: EventContext) -> None:
+        await ctx.log("gone")
+    """
+}
 
 
 @dataclass(frozen=True)

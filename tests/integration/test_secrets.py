@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 import pytest_asyncio
-from tests.integration.server import Answer, ServerProcess, served
+from tests.integration.server import IDLE, Answer, ServerProcess, served
 
 from carrick.testing.fake_provider import Account, FakeProvider
 
@@ -137,7 +137,7 @@ async def life(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Life]:
 async def refuse_and_break(lived: Life) -> None:
     """Validations that tell, on creation and on reconnect."""
     server, good = lived.server, lived.account("good")
-    await server.deploy({"check": function("validate-connection", "timeout=5")})
+    await deploy(server, {"check": function("validate-connection", "timeout=5")})
     for way in ("action", "defect", "provider", "repr"):  # a lost process would be tried for 45 s
         lived.provider.fail("status", path="/api/me", status=403, body=quoted(good), times=1)
         answer = await server.connect(good, f"validate-{way}")
@@ -145,9 +145,9 @@ async def refuse_and_break(lived: Life) -> None:
     await server.connect(good, "calm")
     lived.provider.recover()
     for way in ("action", "defect"):
-        await server.deploy({})
+        await deploy(server, IDLE)
         await server.connect(good, f"reconnect-{way}")
-        await server.deploy({"check": function("validate-connection")})
+        await deploy(server, {"check": function("validate-connection", "timeout=5")})
         answer = await server.connect(lived.account(f"again-{way}"), f"reconnect-{way}")
         assert answer.status == 400, answer.text
 
@@ -155,11 +155,12 @@ async def refuse_and_break(lived: Life) -> None:
 async def set_up_and_clean_up(lived: Life) -> None:
     """Setups and cleanups that tell and then fail for good."""
     server = lived.server
-    await server.deploy(
+    await deploy(
+        server,
         {
             "setup": function("post-connection-creation", 'attempts=1, on_unknown="park"'),
             "clean-up": function("pre-connection-deletion"),
-        }
+        },
     )
     for way in WAYS:
         account, name = lived.account(f"of-{way}"), f"life-{way}"
@@ -179,9 +180,9 @@ async def dry_run(lived: Life) -> None:
     """Dry runs answer with everything a function said."""
     server, account = lived.server, lived.account("dry")
     for way in ("action", "defect", "calm"):
-        await server.deploy({})
+        await deploy(server, IDLE)
         assert (await server.connect(account, f"dry-{way}")).status == 201
-        await server.deploy({"setup": function("post-connection-creation")})
+        await deploy(server, {"setup": function("post-connection-creation")})
         body = {"function": "setup", "connection_id": f"dry-{way}"}
         assert (await server.call("POST", "/dryruns", body)).status == 200
         assert (await server.call("POST", "/dryruns", {**body, "live": True})).status == 200
@@ -231,7 +232,7 @@ async def refresh_and_quote(lived: Life) -> None:
 async def connect_from_a_browser(lived: Life) -> None:
     """A session token travels in addresses; addresses are what servers like to log."""
     server, account = lived.server, lived.account("browser")
-    await server.deploy({"check": function("validate-connection")})
+    await deploy(server, {"check": function("validate-connection", "timeout=5")})
     made = lived.mean(await server.call("POST", "/connect/sessions", {"end_user": {"id": "u"}}))
     token = made.json["data"]["token"]
     lived.secrets["session token"] = token
@@ -295,6 +296,11 @@ async def look_at_everything(lived: Life) -> None:
     lived.mean(await server.call("GET", "/environment/settings"))
     lived.mean(await server.call("GET", "/environment-variables"))
     lived.mean(await server.call("GET", "/integrations/oauth?include=credentials"))
+
+
+async def deploy(server: ServerProcess, functions: Mapping[str, str]) -> None:
+    answer = await server.deploy(functions)
+    assert answer.status == 200, answer.text
 
 
 async def get(lived: Life, connection_id: str) -> Answer:

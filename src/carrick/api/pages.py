@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import json
-import secrets
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -54,9 +53,10 @@ p {{ overflow-wrap: anywhere }}
 """
 
 
-def success_page() -> Response:
+def success_page(nonce: str) -> Response:
     """Return the page that says it worked; it closes itself."""
     return _page(
+        nonce,
         HTTPStatus.OK,
         "You are connected",
         "You can close this window.",
@@ -64,10 +64,13 @@ def success_page() -> Response:
     )
 
 
-def error_page(text: str, error_type: str, details: Mapping[str, str] | None = None) -> Response:
+def error_page(
+    nonce: str, text: str, error_type: str, details: Mapping[str, Any] | None = None
+) -> Response:
     """Return the page that says why it did not work; it stays open to be read.
 
     Args:
+        nonce: An unpredictable text, by which the browser knows our script.
         text: For the person.
         error_type: For the window that opened it.
         details: What the provider itself said, which that window gets instead of the text.
@@ -75,11 +78,12 @@ def error_page(text: str, error_type: str, details: Mapping[str, str] | None = N
     told = json.dumps(dict(details)) if details else text
     payload = {"message": told, "errorType": error_type}
     message = {"type": "nango_oauth_callback_error", "payload": payload}
-    return _page(HTTPStatus.BAD_REQUEST, "The connection was not made", text, message)
+    return _page(nonce, HTTPStatus.BAD_REQUEST, "The connection was not made", text, message)
 
 
-def _page(status: HTTPStatus, title: str, text: str, message: Mapping[str, Any]) -> Response:
-    nonce = secrets.token_urlsafe(16)
+def _page(
+    nonce: str, status: HTTPStatus, title: str, text: str, message: Mapping[str, Any]
+) -> Response:
     went_well = status is HTTPStatus.OK
     content = _PAGE.format(
         title=html.escape(title),
@@ -98,4 +102,4 @@ def _page(status: HTTPStatus, title: str, text: str, message: Mapping[str, Any])
         "Cache-Control": "no-store",
         "Referrer-Policy": "no-referrer",  # the address holds a code and a state
     }
-    return Response(content, status, headers, media_type="text/html")
+    return Response(content, int(status), headers, media_type="text/html")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -16,21 +17,15 @@ from carrick.model.clock import Chance
 
 #: Sockets that may wait at one node at a time.
 MOST_WAITING = 10_000
+_ID = re.compile(r"[0-9a-f-]{36}")
 _log = structlog.get_logger("carrick.api")
 
 
 class Relay(Protocol):
     """Reaches the sockets of other nodes."""
 
-    async def publish(self, popup_id: str, frame: str) -> None:
-        """Hand an outcome to whichever node has the socket, if one has."""
-
-
-class AloneHere:
-    """The relay of an installation of one node: there is nobody else."""
-
-    async def publish(self, popup_id: str, frame: str) -> None:
-        """Do nothing."""
+    async def send(self, text: str) -> None:
+        """Let every node hear a text; `Popups.hear` is for what arrives."""
 
 
 class TooManyWaiting(CarrickError):
@@ -54,7 +49,8 @@ class Popups:
 
     def __init__(self, chance: Chance, relay: Relay | None = None) -> None:
         self._chance = chance
-        self._relay = relay or AloneHere()
+        #: `None` where there is but one node.
+        self._relay = relay
         self._waiting: dict[str, Waiting] = {}
 
     @contextlib.contextmanager
@@ -79,18 +75,22 @@ class Popups:
 
         Telling is a courtesy: what it tells of has happened whether or not it arrives.
         """
-        if popup_id is None:
+        if popup_id is None or not _ID.fullmatch(popup_id):
             return
-        text = json.dumps(frame)
-        if self.deliver(popup_id, text):
+        text = json.dumps(frame, ensure_ascii=False)
+        if self._deliver(popup_id, text) or self._relay is None:
             return
         try:
-            await self._relay.publish(popup_id, text)
+            await self._relay.send(f"{popup_id} {text}")
         except CarrickError as error:
             _log.warning("popup_not_told", reason=error.message)
 
-    def deliver(self, popup_id: str, frame: str) -> bool:
-        """Give a frame to a socket of this node; whether it is here."""
+    def hear(self, text: str) -> None:
+        """Take an outcome that another node relayed; its socket may be anywhere."""
+        popup_id, _, frame = text.partition(" ")
+        self._deliver(popup_id, frame)
+
+    def _deliver(self, popup_id: str, frame: str) -> bool:
         one = self._waiting.get(popup_id)
         if one is None:
             return False

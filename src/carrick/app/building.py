@@ -47,11 +47,14 @@ from carrick.settings import Settings
 from carrick.store import journal as journal_rows
 from carrick.store import mailboxes
 from carrick.store.migrate import migrate, schema_state
+from carrick.store.signals import Signals
 from carrick.store.unit import Store, Tx, open_store, ping, sqlite_url
 from carrick.vault import OpenedVault, open_vault
 
 _log = structlog.get_logger("carrick")
 _FLUSH_S = 1.0
+#: On which nodes tell each other how popups ended.
+_POPUPS = "carrick_popups"
 #: No connect journey of another node takes as long.
 _LONGEST_JOURNEY = timedelta(hours=1)
 
@@ -166,7 +169,8 @@ async def running(
         ground = _Ground(settings, store, opened, egress, clock, chance)
         tenants = await _tenants(ground)
         rooms = _rooms(ground, tenants, joint, timing or Timing())
-        services = _services(ground, tenants, rooms)
+        signals = Signals(store, clock, _POPUPS) if store.is_postgres else None
+        services = _services(ground, tenants, rooms, Popups(chance, signals))
         stack.push_async_callback(rooms.fresh.close)
         stack.push_async_callback(rooms.pool.close)
         await rooms.pool.start()
@@ -184,6 +188,9 @@ async def running(
             housekeeping.run,
         ):
             stack.push_async_callback(_cancelled, asyncio.create_task(loop()))
+        if signals is not None:
+            hearing = asyncio.create_task(signals.run(services.popups.hear))
+            stack.push_async_callback(_cancelled, hearing)
         stack.push_async_callback(_flush, rooms)
         engine = _engine(rooms, services.lifecycle)
         joint.engine = engine
@@ -330,7 +337,7 @@ def _rooms(ground: _Ground, tenants: _Tenants, wake: Wake, timing: Timing) -> Ro
     )
 
 
-def _services(ground: _Ground, tenants: _Tenants, rooms: Rooms) -> Services:
+def _services(ground: _Ground, tenants: _Tenants, rooms: Rooms, popups: Popups) -> Services:
     return Services(
         settings=ground.settings,
         clock=ground.clock,
@@ -348,7 +355,7 @@ def _services(ground: _Ground, tenants: _Tenants, rooms: Rooms) -> Services:
         dry_runs=DryRuns(rooms),
         operations=tenants.operations,
         proxy=rooms.proxy,
-        popups=Popups(ground.chance),
+        popups=popups,
         ping=_pinger(ground.store),
         ready=lambda: _readiness(rooms.pool),
         check_url=_url_check(ground.egress),

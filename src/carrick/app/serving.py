@@ -20,6 +20,8 @@ from carrick.settings import Settings
 
 #: Seconds requests that are under way get to finish when the server is told to stop.
 _GRACE_S = 10
+#: Bytes of what a browser that waits for a popup may say, which nobody reads.
+_MOST_SAID = 4096
 
 
 def serve(settings: Settings, *, migrate_first: bool = False) -> None:
@@ -42,6 +44,7 @@ async def _serve(settings: Settings, *, migrate_first: bool) -> None:
                 app.api,
                 http="httptools",
                 ws="websockets-sansio",
+                ws_max_size=_MOST_SAID,
                 lifespan="off",
                 access_log=False,
                 log_config=None,

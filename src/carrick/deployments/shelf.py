@@ -65,8 +65,8 @@ class Shelf:
                 os.utime(target)
                 return target
             shutil.rmtree(target)  # a machine that lost power can leave files half-written
-        self._bundles.mkdir(parents=True, exist_ok=True)
         fresh = self._bundles / f".{bundle.id[:16]}-{uuid.uuid4().hex}"
+        fresh.mkdir(parents=True)  # a project may hold no file at all
         try:
             for path, content in project.files.items():
                 place = fresh.joinpath(*PurePosixPath(path).parts)

@@ -19,8 +19,16 @@ from carrick.sdk.placeholder import OPENING
 from carrick.sdk.request import CallOptions, ReadOptions, build_request
 from carrick.sdk.response import Response
 
-#: What these host errors mean to an author: the provider did not answer.
-_SILENCE = frozenset({"provider_unreachable", "provider_timeout"})
+#: What these host errors mean to an author: the provider did not answer, or in no way that could
+#: be taken in. None of it says anything about what was asked.
+_SILENCE = frozenset(
+    {
+        "provider_unreachable",
+        "provider_timeout",
+        "provider_answer_invalid",
+        "provider_answer_too_large",
+    }
+)
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 _QUOTED_OPENING = re.compile("%C2%AB", re.IGNORECASE)
 

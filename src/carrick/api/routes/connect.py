@@ -109,7 +109,7 @@ async def _connect(
     mode: AuthMode,
     body: Mapping[str, Any],
 ) -> Response:
-    connection_id = connection_id_of(rooms, asker, key, query)
+    connection_id = _connection_id(rooms, asker, key, query)
     await demand_possible(rooms, asker, key, mode)
     session = asker.session
     connected = await rooms.lifecycle.connect(
@@ -139,7 +139,7 @@ def params_of(query: ConnectQuery) -> dict[str, str] | None:
     return {name: text for name, text in query.params.items() if name != "webhook_url"}
 
 
-def connection_id_of(rooms: Rooms, asker: Asker, key: str, query: ConnectQuery) -> str | None:
+def _connection_id(rooms: Rooms, asker: Asker, key: str, query: ConnectQuery) -> str | None:
     """Return the id a browser may ask for, or `None` when a session decides.
 
     Raises:
@@ -150,7 +150,7 @@ def connection_id_of(rooms: Rooms, asker: Asker, key: str, query: ConnectQuery) 
         demand_no_id(query)
         return None
     connection_id = query.connection_id or rooms.chance.uuid4()
-    demand_hmac(asker, query, key, connection_id)
+    demand_hmac(rooms, asker, query, key, connection_id)
     return connection_id
 
 
@@ -165,19 +165,18 @@ def demand_no_id(query: ConnectQuery) -> None:
         invalid(InvalidQuery, [issue(message, ["connection_id"])])
 
 
-def demand_hmac(asker: Asker, query: ConnectQuery, *signed: str) -> None:
+def demand_hmac(rooms: Rooms, asker: Asker, query: ConnectQuery, *signed: str) -> None:
     """Demand the signature that an environment may ask of those who come without a session.
 
     Raises:
         MissingHmac, InvalidHmac: It is not there, or wrong.
     """
-    settings = asker.environment.settings
-    if not settings.get("hmac_enabled"):
+    if not asker.environment.settings.get("hmac_enabled"):
         return
     if not query.hmac:
         raise MissingHmac
-    key = str(settings.get("hmac_key")).encode()
-    expected = hmac.new(key, ":".join(signed).encode(), hashlib.sha256)
+    secret = rooms.environments.hmac_key(asker.environment)
+    expected = hmac.new(secret.encode(), ":".join(signed).encode(), hashlib.sha256)
     if not hmac.compare_digest(expected.hexdigest().encode(), query.hmac.encode()):
         raise InvalidHmac
 

@@ -53,6 +53,9 @@ _KEPT_BACK = frozenset(
         "x-frame-options",
     }
 )
+#: An answer up to this size is passed on whole: watching whether the client is still there costs
+#: more than reading it.
+_SHORT_BYTES = 64 * 1024
 _demand_key = ByKey("environment:proxy")
 
 
@@ -104,7 +107,8 @@ class ProxyEndpoint:
                 await _refused(error, request.method)(scope, receive, send)
                 return
             _record(rooms, call, connection, started_at, status=answer.status)
-            await _passed_on(answer)(scope, receive, send)
+            response = await _passed_on(answer)
+            await response(scope, receive, send)
 
 
 def _read_headers(request: Request) -> ProxyHeaders:
@@ -173,10 +177,14 @@ def _endpoint(scope: Scope) -> str:
     return path[len("/proxy") :] + (f"?{query}" if query else "")
 
 
-def _passed_on(answer: Streamed) -> Response:
+async def _passed_on(answer: Streamed) -> Response:
     headers = {
         name: value for name, value in answer.headers.items() if name.lower() not in _KEPT_BACK
     }
+    length = answer.headers.get("content-length", "")
+    if length.isdigit() and int(length) <= _SHORT_BYTES:
+        body = b"".join([chunk async for chunk in answer.chunks()])
+        return Response(body, status_code=answer.status, headers=headers)
     return StreamingResponse(answer.chunks(), status_code=answer.status, headers=headers)
 
 

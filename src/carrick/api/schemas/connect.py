@@ -36,16 +36,15 @@ Texts = Annotated[dict[str, str], BeforeValidator(texts)]
 class PopupQuery(ConnectQuery):
     """`GET /oauth/connect/{key}`."""
 
-    authorization_params: Annotated[
-        Texts, Field(description="For the consent page; `undefined` takes one away.")
-    ] = {}
-    credentials: Annotated[
-        Texts,
-        Field(
-            description="`oauth_client_id_override`, `oauth_client_secret_override`, "
-            "`oauth_refresh_token_override`: the connection's own."
-        ),
-    ] = {}
+    authorization_params: Texts = Field(
+        default_factory=dict,
+        description="For the consent page; `undefined` takes one away.",
+    )
+    credentials: Texts = Field(
+        default_factory=dict,
+        description="`oauth_client_id_override`, `oauth_client_secret_override`, "
+        "`oauth_refresh_token_override`: the connection's own.",
+    )
     user_scope: Annotated[
         str | None,
         BeforeValidator(lambda value: value if isinstance(value, str) else None),

@@ -1,0 +1,223 @@
+"""The popup: out to the provider's consent page, back to the callback, and the outcome told.
+
+Whatever goes wrong on these routes is told to the socket that waits as well, because the client
+that opened it waits for nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from carrick.api.access import Rooms, services_of
+from carrick.api.auth import Asker
+from carrick.api.errors import error_answer
+from carrick.api.limits import charge
+from carrick.api.outcomes import Popup, error_frame, failure_of, success_frame
+from carrick.api.pages import error_page, success_page
+from carrick.api.query import texts
+from carrick.api.routes.connect import (
+    Key,
+    Who,
+    defaults_of_session,
+    demand_hmac,
+    demand_no_id,
+    demand_possible,
+    params_of,
+)
+from carrick.api.routing import QueryOf, TolerantRoute, query_fields
+from carrick.api.schemas.connect import PopupQuery
+from carrick.errors import (
+    CarrickError,
+    IntegrationNotAllowed,
+    InvalidConnection,
+    InvalidQuery,
+    OAuthCallbackInvalid,
+    OAuthStateUnknown,
+    TooManyRequests,
+    Unauthenticated,
+)
+from carrick.lifecycle.authorize import LIFETIME, cookie_name
+from carrick.lifecycle.journeys import ConnectRequest, ConsentRequest
+from carrick.model.auth import AuthMode
+
+_Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+#: Errors of somebody who cannot come from the client's popup in working order.
+_AS_JSON = (
+    Unauthenticated,
+    TooManyRequests,
+    IntegrationNotAllowed,
+    InvalidConnection,
+    InvalidQuery,
+)
+_SCOPES_OVERRIDE = "oauth_scopes_override"
+#: Names under which providers bring the state back.
+_STATES = ("state", "payload", "customField")
+_OWN_CLIENT = {
+    "oauth_client_id_override": "client_id",
+    "oauth_client_secret_override": "client_secret",
+}
+
+
+class PopupRoute(TolerantRoute):
+    """A route whose failures are told to the socket that waits, and shown as a page."""
+
+    def get_route_handler(self) -> _Handler:
+        """Return the handler with what follows a failure around it."""
+        handler = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            key = request.path_params.get("key")  # as it came: nobody has looked at it yet
+            popup = Popup(integration_id=key[:255] if key else None)
+            request.scope.setdefault("state", {})["popup"] = popup
+            try:
+                popup.id = texts(query_fields(request)).get("ws_client_id")
+                return await handler(request)
+            except CarrickError as error:
+                await _tell(request, popup, error)
+                if isinstance(error, _AS_JSON) and not popup.came_back:
+                    return error_answer(error)
+                return _error_page(request, error)
+            except Exception as error:  # told, then left to those who answer such things
+                await _tell(request, popup, error)
+                raise
+
+        return handle
+
+
+routes = APIRouter(route_class=PopupRoute, tags=["connect"])
+
+
+@routes.get(
+    "/oauth/connect/{key}",
+    response_class=Response,
+    status_code=302,
+    responses={400: {"description": "A page that says why not."}},
+)
+async def begin_consent(
+    request: Request,
+    rooms: Rooms,
+    asker: Who,
+    key: Key,
+    query: Annotated[PopupQuery, Depends(QueryOf(PopupQuery))],
+) -> Response:
+    """Send a browser to the provider's consent page."""
+    popup = _popup_of(request)
+    popup.connection_id = query.connection_id
+    if asker.session is not None:
+        demand_no_id(query)
+    else:
+        given = (query.connection_id,) if query.connection_id else ()
+        demand_hmac(rooms, asker, query, key, *given)
+    await demand_possible(rooms, asker, key, AuthMode.OAUTH2)
+    begun = await rooms.lifecycle.authorize.begin(_consent_request(rooms, asker, key, query))
+    answer = RedirectResponse(begun.url, status_code=302)
+    answer.headers["Cache-Control"] = "no-store"
+    _set_cookie(rooms, answer, begun.cookie_name, begun.cookie)
+    return answer
+
+
+@routes.get(
+    "/oauth/callback",
+    response_class=Response,
+    responses={400: {"description": "A page that says why not."}},
+)
+async def finish_consent(request: Request, rooms: Rooms) -> Response:
+    """Take a browser back from the provider and connect."""
+    popup = _popup_of(request)
+    popup.came_back, popup.id = True, None
+    answer = texts(query_fields(request))
+    state = next((answer[name] for name in _STATES if answer.get(name)), None)
+    if state is None:
+        charge(request, None)
+        raise OAuthStateUnknown("The provider brought no state back. Start again from the app.")
+    authorize = rooms.lifecycle.authorize
+    try:
+        pending = await authorize.take(state)
+    except OAuthStateUnknown:
+        charge(request, None)
+        raise
+    popup.id = pending.popup_id
+    popup.integration_id, popup.connection_id = pending.integration_id, pending.connection_id
+    name = cookie_name(state)
+    connected = await authorize.finish(pending, request.cookies.get(name), answer)
+    await rooms.popups.tell(popup.id, success_frame(connected.connection))
+    page = success_page(rooms.chance.token_hex(16))
+    _set_cookie(rooms, page, name, None)
+    return page
+
+
+def _consent_request(rooms: Rooms, asker: Asker, key: str, query: PopupQuery) -> ConsentRequest:
+    session = asker.session
+    params = params_of(query)
+    scopes = params.pop(_SCOPES_OVERRIDE, None) if params is not None else None
+    trusted = dict(defaults_of_session(asker, key))
+    authorization_params = dict(query.authorization_params)
+    user_scope = query.user_scope
+    if session is not None:
+        defaults = session.integrations_config_defaults.get(key, {})
+        authorization_params = defaults.get("authorization_params") or authorization_params
+        user_scope = defaults.get("user_scopes")
+    elif scopes:
+        trusted[_SCOPES_OVERRIDE] = scopes
+    if user_scope:
+        authorization_params = {"user_scope": user_scope, **authorization_params}
+    return ConsentRequest(
+        connect=ConnectRequest(
+            environment=asker.environment,
+            integration_id=key,
+            source="oauth",
+            body={},
+            connection_id=query.connection_id,
+            reconnect_row_id=session.reconnect_row_id if session else None,
+            connection_config=params,
+            trusted_config=trusted,
+            tags=session.tags if session else None,
+            end_user=session.end_user if session else None,
+            webhook_url_override=session.webhook_url_override if session else None,
+        ),
+        redirect_uri=asker.environment.settings.get("callback_url")
+        or f"{rooms.settings.base_url}/oauth/callback",
+        authorization_params=authorization_params,
+        config_override={
+            own: text for name, own in _OWN_CLIENT.items() if (text := query.credentials.get(name))
+        },
+        refresh_token_override=query.credentials.get("oauth_refresh_token_override"),
+        session_row_id=session.row_id if session else None,
+        popup_id=query.ws_client_id,
+    )
+
+
+def _set_cookie(rooms: Rooms, answer: Response, name: str, value: str | None) -> None:
+    """Give the browser a cookie for the callback; without a value, take it back."""
+    answer.set_cookie(
+        name,
+        value or "",
+        max_age=int(LIFETIME.total_seconds()) if value else 0,
+        path="/",
+        secure=rooms.settings.base_url.startswith("https:"),
+        httponly=True,
+        samesite="lax",  # coming back from the provider is a navigation
+    )
+
+
+def _popup_of(request: Request) -> Popup:
+    popup: Popup = request.scope["state"]["popup"]
+    return popup
+
+
+async def _tell(request: Request, popup: Popup, error: Exception) -> None:
+    frame = error_frame(popup, failure_of(error))
+    await services_of(request).popups.tell(popup.id, frame)
+
+
+def _error_page(request: Request, error: CarrickError) -> Response:
+    failure = failure_of(error)
+    details = error.payload if isinstance(error, OAuthCallbackInvalid) else None
+    nonce = services_of(request).chance.token_hex(16)
+    return error_page(nonce, failure.text, failure.type, details)
