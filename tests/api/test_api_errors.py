@@ -165,7 +165,7 @@ async def test_what_is_not_offered_says_so(desk: Desk) -> None:
         ("POST", "/functions/compile"),
         ("POST", "/auth/two-step/acme"),
         ("POST", "/connection"),
-        ("GET", "/oauth/connect/acme"),
+        ("GET", "/oauth/client-metadata/acme"),
     ):
         answer = await desk.ask(method, target)
         assert (answer.status, answer.code) == (501, "not_implemented"), target

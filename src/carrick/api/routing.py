@@ -106,10 +106,10 @@ class TolerantRoute(APIRoute):
             self.openapi_extra = {**(self.openapi_extra or {}), "parameters": parameters}
 
 
-def router(tag: str) -> APIRouter:
+def router(tag: str, route_class: type[TolerantRoute] = TolerantRoute) -> APIRouter:
     """Return a router for one group of routes."""
     return APIRouter(
-        route_class=TolerantRoute,
+        route_class=route_class,
         tags=[tag],
         responses={
             "4XX": {"model": ErrorAnswer, "description": "The request cannot be met as it is."},

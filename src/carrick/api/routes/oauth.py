@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends
+from fastapi import Depends
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -29,7 +29,7 @@ from carrick.api.routes.connect import (
     demand_possible,
     params_of,
 )
-from carrick.api.routing import QueryOf, TolerantRoute, query_fields
+from carrick.api.routing import QueryOf, TolerantRoute, query_fields, router
 from carrick.api.schemas.connect import PopupQuery
 from carrick.errors import (
     CarrickError,
@@ -90,7 +90,7 @@ class PopupRoute(TolerantRoute):
         return handle
 
 
-routes = APIRouter(route_class=PopupRoute, tags=["connect"])
+routes = router("connect", PopupRoute)
 
 
 @routes.get(
