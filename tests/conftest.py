@@ -21,7 +21,8 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 
-from carrick.store.tables import metadata
+from carrick.engine import install_schema
+from carrick.store.migrate import migrate
 from carrick.store.unit import Store, open_store, running, sqlite_url
 from carrick.testing.clock import FakeChance, FakeClock
 
@@ -198,5 +199,7 @@ async def _execute(url: str, statement: str) -> None:
 
 
 async def _create_tables(url: str) -> None:
-    async with running(open_store(url, FakeClock())) as opened:
-        await opened.migrate_with(metadata.create_all)
+    async with running(open_store(url, FakeClock())) as store:
+        await migrate(store)
+        if store.is_postgres:
+            await install_schema(store)

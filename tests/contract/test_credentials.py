@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -164,6 +164,9 @@ class StoreWithOutages:
 
     async def read(self, unit: Callable[[Tx], Awaitable[T]], *, scans: bool = False) -> T:
         return await self._store.read(unit, scans=scans)
+
+    async def recall(self, key: Hashable, unit: Callable[[Tx], Awaitable[T]]) -> T:
+        return await self._store.recall(key, unit)
 
 
 def answer(body: Any, status: int = 200) -> OutboundAnswer:

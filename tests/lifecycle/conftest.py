@@ -30,19 +30,22 @@ def timing() -> Timing:
 
 @pytest.fixture
 async def house(
-    empty_store_url: str, tmp_path: Path, provider: FakeProvider, timing: Timing
+    store_url: str, tmp_path: Path, provider: FakeProvider, timing: Timing
 ) -> AsyncIterator[House]:
     """A running server on each database, with one integration that talks to the provider."""
     data_dir = tmp_path / "data"
-    postgres = empty_store_url.startswith("postgres")
+    data_dir.mkdir()
+    postgres = store_url.startswith("postgres")
+    if not postgres:
+        Path(store_url.removeprefix("sqlite:///")).rename(data_dir / "carrick.db")
     settings = Settings(
         data_dir=data_dir,
-        database_url=empty_store_url if postgres else None,
+        database_url=store_url if postgres else None,
         encryption_key="AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
         egress_allow=("127.0.0.0/8",),
         webhook_urls={"dev": provider.notification_url},
     )
-    async with running(settings, timing=timing, migrate_first=True) as app:
+    async with running(settings, timing=timing) as app:
         environment = await app.rooms.environments.by_name("dev")
         assert environment is not None
         await app.rooms.integrations.create(

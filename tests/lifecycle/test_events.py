@@ -11,6 +11,7 @@ from tests.lifecycle.house import CLEANUP, SETUP, VALIDATE, House
 from carrick.errors import UnknownConnection
 from carrick.model.connection import ConnectionState
 from carrick.model.event import Declaration, Event
+from carrick.store import events as event_rows
 from carrick.store import integrations as integration_rows
 
 RECORDS = """
@@ -176,6 +177,24 @@ async def test_interruptions_are_counted_apart(house: House) -> None:
     events = await house.finished(victim)
     assert (events[0].state.value, events[0].attempt) == ("done", 0)
     assert events[0].interruptions >= 1
+
+
+async def test_after_ten_interruptions_a_cleanup_is_parked(house: House) -> None:
+    """Something that is always taken away from its runner ends with a person, not for ever."""
+    waits = CLEANUP.replace("waits=[0.01]", "waits=[3600]")
+    await house.deploy({"setup": SETUP, "cleanup": waits})
+    row_id = (await house.connect(house.provider.add_account("a"))).connection.row_id
+    await house.finished(row_id)
+    house.provider.fail("status", path="/webhooks/*", method="DELETE", times=1)
+    assert (await house.delete()).state == "retrying"
+    cleanup = (await house.events(row_id))[-1]
+    store, lifecycle = house.app.rooms.store, house.app.services.lifecycle
+    await store.write(lambda tx: event_rows.change(tx, cleanup.id, interruptions=10))
+    (waiting,) = await lifecycle.cleanups(house.environment.row_id)
+    await lifecycle.retry_cleanup(house.environment.row_id, waiting.id)
+    parked = (await house.finished(row_id))[-1]
+    assert (parked.state.value, parked.error_kind) == ("parked", "host_failed")
+    assert len(house.provider.webhooks) == 1
 
 
 async def test_validation_never_waits_behind_setups(house: House) -> None:

@@ -110,7 +110,7 @@ class Lifecycle:
         return [_cleanup(row) for row in await self._rooms.store.read(unit)]
 
     async def retry_cleanup(self, environment_id: int, cleanup_id: int) -> None:
-        """Give a parked or waiting cleanup a fresh set of attempts, now.
+        """Give a parked cleanup a fresh set of attempts, or have one that waits tried now.
 
         Raises:
             NotFound: There is no such cleanup.
