@@ -36,10 +36,10 @@ async def connected(
     return integration_id, account
 
 
-async def connected_by_oauth(server: ServerProcess, **credentials: Any) -> tuple[str, Account]:
-    """Import an account's tokens under an OAuth 2 integration of the test's own."""
+async def integrate_oauth(server: ServerProcess) -> str:
+    """Make an integration of the test's own that knows an OAuth 2 client of the provider."""
     provider = server.provider
-    integration_id = await integrate(
+    return await integrate(
         server,
         provider="oauth2",
         credentials={
@@ -47,8 +47,17 @@ async def connected_by_oauth(server: ServerProcess, **credentials: Any) -> tuple
             "client_id": provider.client_id,
             "client_secret": provider.client_secret,
         },
-        integration_config={"token_url": f"{provider.url}/oauth/token", "base_url": provider.url},
+        integration_config={
+            "authorization_url": f"{provider.url}/oauth/authorize",
+            "token_url": f"{provider.url}/oauth/token",
+            "base_url": provider.url,
+        },
     )
+
+
+async def connected_by_oauth(server: ServerProcess, **credentials: Any) -> tuple[str, Account]:
+    """Import an account's tokens under an OAuth 2 integration of the test's own."""
+    integration_id = await integrate_oauth(server)
     account = add_account(server)
     tokens = {
         "type": "OAUTH2",
@@ -64,3 +73,18 @@ async def connected_by_oauth(server: ServerProcess, **credentials: Any) -> tuple
     )
     assert answer.status == 201, answer.text
     return integration_id, account
+
+
+async def session(server: ServerProcess, **values: Any) -> str:
+    """Open a connect session and return its token."""
+    answer = await server.call("POST", "/connect/sessions", {"end_user": END_USER, **values})
+    assert answer.status == 201, answer.text
+    return str(answer.json["data"]["token"])
+
+
+async def reconnect_session(server: ServerProcess, integration_id: str, connection_id: str) -> str:
+    """Open a reconnect session and return its token."""
+    body = {"integration_id": integration_id, "connection_id": connection_id}
+    answer = await server.call("POST", "/connect/sessions/reconnect", body)
+    assert answer.status == 201, answer.text
+    return str(answer.json["data"]["token"])

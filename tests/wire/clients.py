@@ -142,8 +142,11 @@ async def front_served(prefix: str) -> AsyncIterator[Front]:
     """Serve whatever `behind` names under a path."""
     front = Front(prefix)
 
-    async def pass_on(request: web.Request) -> web.Response:
+    async def pass_on(request: web.Request) -> web.StreamResponse:
         path = request.raw_path.removeprefix(prefix)
+        if request.headers.get("Upgrade", "").lower() == "websocket":
+            async with http.ws_connect(URL(front.behind + path, encoded=True)) as behind:
+                return await _join(request, behind)
         headers = _of_message(request.headers.items())
         async with http.request(
             request.method,
@@ -166,6 +169,31 @@ async def front_served(prefix: str) -> AsyncIterator[Front]:
     ):
         front.url = url + prefix
         yield front
+
+
+async def _join(
+    request: web.Request, behind: aiohttp.ClientWebSocketResponse
+) -> web.WebSocketResponse:
+    """Pass texts on between two sockets until either ends."""
+    before = web.WebSocketResponse()
+    await before.prepare(request)
+
+    async def inwards() -> None:
+        async for message in before:
+            await behind.send_str(message.data)
+
+    async def outwards() -> None:
+        async for message in behind:
+            await before.send_str(message.data)
+
+    passing = [asyncio.create_task(inwards()), asyncio.create_task(outwards())]
+    try:
+        await asyncio.wait(passing, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for each in passing:
+            each.cancel()
+    await before.close()
+    return before
 
 
 @contextlib.asynccontextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -12,26 +12,30 @@ from starlette.responses import Response
 
 #: Characters that could end the script, or a line of it, from inside a text.
 _ESCAPES = {ord(one): f"\\u{ord(one):04x}" for one in "<>&\u2028\u2029"}
+#: Which is all that anybody can do here, whatever went wrong.
+_NEXT = "Close this window. You can try again in the app you came from."
 
 _PAGE = """<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
+<meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
 <style nonce="{nonce}">
 :root {{ color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif }}
-body {{ margin: 15vh auto; max-width: 28rem; padding: 0 1.5rem; text-align: center }}
-h1 {{ font-size: 1.25rem }}
-p {{ overflow-wrap: anywhere }}
+body {{ margin: 12vh auto 2rem; max-width: 28rem; padding: 0 1.5rem }}
+h1 {{ font-size: 1.25rem; margin: 0 0 1rem; padding-top: 1rem; border-top: 4px solid #2e8b57 }}
+[role=alert] h1 {{ border-color: #d9483b }}
+p {{ margin: 0 0 1rem; overflow-wrap: anywhere; white-space: pre-line }}
+p + p {{ opacity: .75 }}
 </style>
 </head>
 <body>
 <main role="{role}">
 <h1>{title}</h1>
-<p>{text}</p>
+{paragraphs}
 </main>
-<script nonce="{nonce}">
+<script nonce="x{nonce}">
 (() => {{
   const message = {message};
   const close = {closes};
@@ -59,7 +63,7 @@ def success_page(nonce: str) -> Response:
         nonce,
         HTTPStatus.OK,
         "You are connected",
-        "You can close this window.",
+        ["You can close this window."],
         {"type": "nango_oauth_callback_success"},
     )
 
@@ -78,16 +82,21 @@ def error_page(
     told = json.dumps(dict(details)) if details else text
     payload = {"message": told, "errorType": error_type}
     message = {"type": "nango_oauth_callback_error", "payload": payload}
-    return _page(nonce, HTTPStatus.BAD_REQUEST, "The connection was not made", text, message)
+    title = "The connection was not made"
+    return _page(nonce, HTTPStatus.BAD_REQUEST, title, [text, _NEXT], message)
 
 
 def _page(
-    nonce: str, status: HTTPStatus, title: str, text: str, message: Mapping[str, Any]
+    nonce: str,
+    status: HTTPStatus,
+    title: str,
+    paragraphs: Sequence[str],
+    message: Mapping[str, Any],
 ) -> Response:
     went_well = status is HTTPStatus.OK
     content = _PAGE.format(
         title=html.escape(title),
-        text=html.escape(text),
+        paragraphs="\n".join(f"<p>{html.escape(text)}</p>" for text in paragraphs),
         role="status" if went_well else "alert",
         message=json.dumps(message).translate(_ESCAPES),
         closes=json.dumps(went_well),

@@ -187,7 +187,7 @@ async def running(
             warmth.run,
             housekeeping.run,
         ):
-            stack.push_async_callback(_cancelled, asyncio.create_task(loop()))
+            stack.push_async_callback(_cancelled, asyncio.create_task(_kept_going(loop, clock)))
         if signals is not None:
             hearing = asyncio.create_task(signals.run(services.popups.hear))
             stack.push_async_callback(_cancelled, hearing)
@@ -427,6 +427,17 @@ async def _flush(rooms: Rooms) -> None:
     with contextlib.suppress(CarrickError):
         await rooms.connections.flush()
         await rooms.operations.flush()
+
+
+async def _kept_going(loop: Callable[[], Awaitable[None]], clock: Clock) -> None:
+    """Run a loop that must not end; what ends it is logged, and it begins again."""
+    while True:
+        try:
+            await loop()
+        except Exception as error:
+            # The outermost layer of this task: nobody awaits it before the server stops.
+            _log.exception("background_loop_failed", loop=repr(loop), error=str(error))
+        await clock.sleep(_FLUSH_S)
 
 
 async def _cancelled(task: asyncio.Task[Any]) -> None:
