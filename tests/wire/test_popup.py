@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
@@ -18,7 +19,7 @@ from tests.wire.accounts import (
     reconnect_session,
     session,
 )
-from tests.wire.clients import BrowserClient, ClientError, Front
+from tests.wire.clients import PATIENCE_S, BrowserClient, ClientError, Front
 
 from carrick.testing.fake_provider import Account
 
@@ -141,12 +142,15 @@ async def test_consent_connects_and_sets_up(client: BrowserClient, server: Serve
 async def test_consent_connects_under_a_path(
     app: Page, server: ServerProcess, front: Front
 ) -> None:
-    """Behind a path the client needs `websocketsPath` besides `host`; the rest is as ever."""
+    """Behind a path the client needs the session's `websocketsPath` as well as `host`."""
     account = add_account(server)
     key = await integrate_oauth(server)
-    client = BrowserClient(app, front.url)
-    options = {"websocketsPath": f"{front.prefix}/"}
-    made = await client.call(await session(server), "auth", key, signing_in(account), **options)
+    client, token = BrowserClient(app, front.url), await session(server)
+    bearer = {"Authorization": f"Bearer {token}"}
+    shown = await server.call("GET", "/connect/session", headers=bearer, signed=False)
+    options = {"websocketsPath": shown.json["data"]["websocketsPath"]}
+    assert options == {"websocketsPath": f"{front.prefix}/"}
+    made = await client.call(token, "auth", key, signing_in(account), **options)
     connection = await stored(server, made)
     assert connection["credentials"]["access_token"] == account.access_token
 
@@ -199,12 +203,15 @@ async def test_the_page_tells_the_window_that_opened_it(app: Page, server: Serve
     add_account(server)
     key = await integrate_oauth(server)
     url = f"{server.url}/oauth/connect/{key}?connect_session_token={await session(server)}"
-    told = await app.evaluate(LISTEN, f"{url}&authorization_params[deny]=1")
+    async with asyncio.timeout(PATIENCE_S):
+        told = await app.evaluate(LISTEN, f"{url}&authorization_params[deny]=1")
     assert told == {
         "type": "nango_oauth_callback_error",
         "payload": {"message": '{"error": "access_denied"}', "errorType": "callback_err"},
     }
-    assert await app.evaluate(LISTEN, url) == {"type": "nango_oauth_callback_success"}
+    async with asyncio.timeout(PATIENCE_S):
+        told = await app.evaluate(LISTEN, url)
+    assert told == {"type": "nango_oauth_callback_success"}
     assert len(await connections(server, key)) == 1
 
 

@@ -35,7 +35,7 @@ p + p {{ opacity: .75 }}
 <h1>{title}</h1>
 {paragraphs}
 </main>
-<script nonce="x{nonce}">
+<script nonce="{nonce}">
 (() => {{
   const message = {message};
   const close = {closes};

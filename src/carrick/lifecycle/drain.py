@@ -1,6 +1,6 @@
 """Working a mailbox off: due events one at a time, in order, under the mailbox's lease.
 
-look → run → settle, until nothing is due; then let go, unless something was written meanwhile.
+take → run → settle, which begins the next event that is due or lets go of the mailbox.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from carrick.model.connection import Connection, ConnectionState
 from carrick.model.event import Effect, Event, FunctionRef, HostFailed, Outcome
 from carrick.runtime.subjects import Guard, LiveSubject, Place
 from carrick.store import events as event_rows
+from carrick.store import mailboxes
 from carrick.store.events import EventRow, EventState
-from carrick.store.mailboxes import Lease, demand
+from carrick.store.mailboxes import Lease
 from carrick.store.unit import Tx
 
 #: Interruptions after which a run gets a process of its own.
@@ -35,45 +36,52 @@ class Drain:
 
     async def drain(self, connection_row_id: int) -> None:
         """Run what is due in one connection's mailbox; nothing if somebody else holds it."""
-        lease = await self._mailboxes.acquire(connection_row_id)
-        if lease is None:
+        taken = await self._take(connection_row_id)
+        if taken is None:
             return
+        lease = taken[0]
+        event: EventRow | None = taken[1]
         async with self._mailboxes.held(lease):
             with contextlib.suppress(ResultLost):  # taken over: the new holder does the rest
-                while not await self._turn(lease):
+                while event is not None:
+                    outcome = await self._run(lease, event)
+                    event = await self._settle.settle(lease, event, outcome, then=self._next_in)
                     self._rooms.progress.announce(connection_row_id)
 
-    async def _turn(self, lease: Lease) -> bool:
-        """Run the first event if it is due; return whether the mailbox was given up."""
-        event, version = await self._mailboxes.look(lease)
-        if event is None or event.due_at > self._rooms.clock.now():
-            return await self._mailboxes.release(lease, version)
-        begun = await self._begin(lease, event)
-        if begun is not None:
-            outcome = await self._run(lease, begun)
-            await self._settle.settle(lease, begun, outcome)
-        return False
+    async def _take(self, connection_row_id: int) -> tuple[Lease, EventRow] | None:
+        """Take a mailbox that has something due, and begin it, in one transaction."""
+        owner = self._mailboxes.new_owner()
 
-    async def _begin(self, lease: Lease, event: EventRow) -> EventRow | None:
-        """Mark the event as running, and count the interruption if it was running already."""
-
-        async def unit(tx: Tx) -> EventRow | None:
-            await demand(tx, lease)
-            found = await event_rows.get(tx, event.id)
-            if found is None or not found.is_unfinished:
+        async def unit(tx: Tx) -> tuple[Lease, EventRow] | None:
+            lease = await mailboxes.acquire(tx, connection_row_id, owner)
+            if lease is None:
                 return None
-            interruptions = found.interruptions + (found.state is EventState.RUNNING)
-            await event_rows.change(
-                tx,
-                event.id,
-                state=EventState.RUNNING.value,
-                interruptions=interruptions,
-                first_started_at=found.first_started_at or tx.now,
-            )
-            await self._rooms.operations.start_in(tx, found.operation_id)
-            return await event_rows.get(tx, event.id)
+            event = await self._next_in(tx, lease)
+            return (lease, event) if event is not None else None
 
         return await self._rooms.store.write(unit)
+
+    async def _next_in(self, tx: Tx, lease: Lease) -> EventRow | None:
+        """Begin the first event if it is due; else give the mailbox up.
+
+        The transaction holds the connection's row by now, and whoever writes an event touches that
+        row. So an event is either seen here, or written when the mailbox is free again and its own
+        wake-up finds it so: nothing falls between the last look and letting go.
+        """
+        event = await event_rows.head(tx, lease.connection_row_id)
+        if event is None or event.due_at > tx.now:
+            await mailboxes.release(tx, lease)
+            return None
+        await event_rows.change(
+            tx,
+            event.id,
+            state=EventState.RUNNING.value,
+            # One that was running already was taken from a holder that is gone.
+            interruptions=event.interruptions + (event.state is EventState.RUNNING),
+            first_started_at=event.first_started_at or tx.now,
+        )
+        await self._rooms.operations.start_in(tx, event.operation_id)
+        return await event_rows.get(tx, event.id)
 
     # --- one attempt ------------------------------------------------------------------------
 

@@ -26,9 +26,13 @@ class Mailboxes:
     def __init__(self, rooms: Rooms) -> None:
         self._rooms = rooms
 
+    def new_owner(self) -> str:
+        """Return a name for a new holder: this node, and which of its many."""
+        return f"{self._rooms.node_id}:{self._rooms.chance.token_hex(6)}"
+
     async def acquire(self, connection_row_id: int) -> Lease | None:
         """Take a mailbox if nobody holds it."""
-        owner = f"{self._rooms.node_id}:{self._rooms.chance.token_hex(6)}"
+        owner = self.new_owner()
 
         async def unit(tx: Tx) -> Lease | None:
             return await mailboxes.acquire(tx, connection_row_id, owner)
@@ -97,30 +101,13 @@ class Mailboxes:
         with contextlib.suppress(CarrickError):  # the lease expires by itself, the sweep finds it
             await rooms.store.write(unit)
 
-    async def look(self, lease: Lease) -> tuple[EventRow | None, int]:
-        """Return the first unfinished event and the mailbox version before this look."""
-
-        async def unit(tx: Tx) -> tuple[EventRow | None, int]:
-            version = await mailboxes.version(tx, lease.connection_row_id)
-            return await event_rows.head(tx, lease.connection_row_id), version
-
-        return await self._rooms.store.read(unit)
-
-    async def release(self, lease: Lease, version: int) -> bool:
-        """Give the mailbox up unless an event was written since that version was read."""
-
-        async def unit(tx: Tx) -> bool:
-            return await mailboxes.release(tx, lease, version=version)
-
-        return await self._rooms.store.write(unit)
-
 
 async def wake(rooms: Rooms, tx: Tx, event: EventRow, *, again: int = 0) -> None:
     """Have an event's mailbox looked at once this transaction is durable.
 
     Wake-ups are told apart by event and number: `again` makes one that is no double of an earlier
-    one, which may have found the mailbox held and ended. The mailbox's version grows, so a holder
-    that is about to let go looks once more.
+    one, which may have found the mailbox held and ended. The connection's row is touched, so this
+    and a holder that is about to let go come one after the other.
     """
     await mailboxes.bump(tx, event.connection_row_id)
     await rooms.wake.wake_in(

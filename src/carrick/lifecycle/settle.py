@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -38,6 +39,9 @@ _JITTER = 0.2
 _MAX_MESSAGE = 1000
 
 
+Next = Callable[[Tx, Lease], Awaitable[EventRow | None]]
+
+
 @dataclass(frozen=True)
 class _Case:
     """One attempt's outcome and everything it is judged by."""
@@ -68,8 +72,16 @@ class Settle:
         """Whether an event was taken away from its runner so often that it is given up."""
         return event.interruptions >= MAX_INTERRUPTIONS
 
-    async def settle(self, lease: Lease, event: EventRow, outcome: Outcome) -> None:
+    async def settle(
+        self, lease: Lease, event: EventRow, outcome: Outcome, *, then: Next
+    ) -> EventRow | None:
         """Write an outcome, and everything that follows from it, in one transaction.
+
+        Args:
+            lease: Under which the event ran.
+            event: What ran.
+            outcome: What became of it.
+            then: Begins the next event or gives the mailbox up, in the same transaction.
 
         Raises:
             ResultLost: Another node took the event over; this outcome no longer counts.
@@ -79,7 +91,7 @@ class Settle:
         declaration = await self._declaration(event)
         await self._rooms.operations.flush()
 
-        async def unit(tx: Tx) -> None:
+        async def unit(tx: Tx) -> EventRow | None:
             await mailboxes.demand(tx, lease)
             connection = await rows.get(tx, event.connection_row_id, lock=True)
             current = await event_rows.get(tx, event.id)
@@ -94,8 +106,9 @@ class Settle:
             else:
                 await self._failed(tx, case)
             await self._delete.finish_in(tx, connection.row_id)
+            return await then(tx, lease)
 
-        await self._rooms.store.write(unit)
+        return await self._rooms.store.write(unit)
 
     async def _declaration(self, event: EventRow) -> Declaration:
         connection = await self._rooms.connections.by_row(event.connection_row_id)

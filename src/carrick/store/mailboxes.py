@@ -36,10 +36,8 @@ _MINE = (
 )
 _UPDATE_MINE = update(connections).where(*_MINE)
 _RELEASE = _UPDATE_MINE.values(mailbox_owner=None, mailbox_until=None)
-_RELEASE_UNCHANGED = _RELEASE.where(connections.c.mailbox_version == bindparam("seen"))
 _IS_HELD = select(connections.c.id).where(*_MINE)
 _DEMAND = _IS_HELD.with_for_update(read=True)
-_VERSION = select(connections.c.mailbox_version).where(connections.c.id == bindparam("row"))
 _BUMP = (
     update(connections)
     .where(connections.c.id == bindparam("row"))
@@ -85,24 +83,9 @@ async def renew(tx: Tx, lease: Lease) -> bool:
     return await tx.changed(_UPDATE_MINE, {**_of(lease), "mailbox_until": until}) == 1
 
 
-async def version(tx: Tx, connection_row_id: int) -> int:
-    """Return the mailbox's version: it grows with every event that is written."""
-    return int(await tx.scalar(_VERSION, {"row": connection_row_id}) or 0)
-
-
-async def release(tx: Tx, lease: Lease, *, version: int | None = None) -> bool:
-    """Give a mailbox up.
-
-    Args:
-        tx: The transaction.
-        lease: What is given up.
-        version: The version read before the last look. When an event was written since, the
-            mailbox is not given up and the caller has to look again: this comparison in one
-            statement is what loses no wake-up.
-    """
-    if version is None:
-        return await tx.changed(_RELEASE, _of(lease)) == 1
-    return await tx.changed(_RELEASE_UNCHANGED, {**_of(lease), "seen": version}) == 1
+async def release(tx: Tx, lease: Lease) -> bool:
+    """Give a mailbox up; whether it was still held."""
+    return await tx.changed(_RELEASE, _of(lease)) == 1
 
 
 async def demand(tx: Tx, lease: Lease) -> None:
@@ -121,7 +104,7 @@ async def is_held(tx: Tx, lease: Lease) -> bool:
 
 
 async def bump(tx: Tx, connection_row_id: int) -> None:
-    """Tell the mailbox's holder that there is something new to look at."""
+    """Touch the mailbox, so that whoever is about to give it up goes first or sees the news."""
     await tx.execute(_BUMP, {"row": connection_row_id})
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from fastapi import Depends
 from starlette.requests import Request
@@ -73,12 +73,15 @@ async def create_reconnect_session(
 
 @routes.get("/connect/session", response_model=SessionAnswer)
 async def get_session(
+    rooms: Rooms,
     asker: Annotated[Asker, Depends(BySession())],
     query: Annotated[NoQuery, Depends(QueryOf(NoQuery))],
 ) -> Response:
     """Return what the connect page needs to know of its session."""
     assert asker.session is not None
-    return wrapped(session_object(asker.session))
+    # The client drops the path of its host before it appends this one.
+    path = urlsplit(rooms.settings.base_url).path
+    return wrapped(session_object(asker.session, f"{path}/"))
 
 
 @routes.delete("/connect/session", status_code=204, response_model=None)

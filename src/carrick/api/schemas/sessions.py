@@ -177,12 +177,12 @@ def overrides_of(overrides: dict[str, SessionOverrides] | None) -> dict[str, Any
     return {name: each.model_dump(exclude_none=True) for name, each in (overrides or {}).items()}
 
 
-def session_object(session: ConnectSession) -> SessionObject:
+def session_object(session: ConnectSession, websockets_path: str) -> SessionObject:
     """Return a session as the connect page reads it."""
     shown: SessionObject = {
         "endUser": end_user_object(session.end_user),
         "connectUISettings": _LOOKS,
-        "websocketsPath": "/",
+        "websocketsPath": websockets_path,
     }
     if session.allowed_integrations is not None:
         shown["allowed_integrations"] = list(session.allowed_integrations)
