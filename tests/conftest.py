@@ -21,7 +21,6 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 
-from carrick.engine import install_schema
 from carrick.store.migrate import migrate
 from carrick.store.unit import Store, open_store, running, sqlite_url
 from carrick.testing.clock import FakeChance, FakeClock
@@ -201,5 +200,3 @@ async def _execute(url: str, statement: str) -> None:
 async def _create_tables(url: str) -> None:
     async with running(open_store(url, FakeClock())) as store:
         await migrate(store)
-        if store.is_postgres:
-            await install_schema(store)

@@ -45,7 +45,7 @@ async def house(
         egress_allow=("127.0.0.0/8",),
         webhook_urls={"dev": provider.notification_url},
     )
-    async with running(settings, timing=timing) as app:
+    async with running(settings, timing=timing, migrate_first=True) as app:
         environment = await app.rooms.environments.by_name("dev")
         assert environment is not None
         await app.rooms.integrations.create(
