@@ -334,6 +334,16 @@ async def test_a_failed_setup_is_notified_and_can_be_run_again(house: House) -> 
     assert (await house.row(row_id)).setup == "done"
 
 
+async def test_an_integration_without_cleanups_is_gone_at_once(house: House) -> None:
+    """Connections that need no cleanup end in the transaction that deletes their integration."""
+    account = house.provider.add_account("a")
+    rows = [(await house.connect(account, name)).connection.row_id for name in ("a", "b")]
+    deletion = await house.app.services.lifecycle.delete_integration(house.environment, "acme")
+    assert deletion.state == "done"
+    for row_id in rows:
+        assert (await house.row(row_id)).state is ConnectionState.GONE
+
+
 async def test_deleting_an_environment_cleans_up_everything_in_it(house: House) -> None:
     """Each connection of each integration is cleaned up before the environment is gone."""
     await house.deploy({"setup": SETUP, "cleanup": CLEANUP})

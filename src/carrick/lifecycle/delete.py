@@ -86,11 +86,11 @@ class Delete:
             UnknownIntegration: There is none.
         """
 
-        async def unit(tx: Tx) -> int:
+        async def unit(tx: Tx) -> bool:
             return await self._mark_integration_in(tx, environment, integration_id)
 
-        unfinished = await self._rooms.store.write(unit)
-        return Deletion("pending" if unfinished else "done")
+        finished = await self._rooms.store.write(unit)
+        return Deletion("done" if finished else "pending")
 
     async def environment(self, environment: Environment) -> Deletion:
         """Delete an environment and, in the same transaction, everything in it.
@@ -106,7 +106,8 @@ class Delete:
                 raise NotFound("There is no such environment.")
             for integration_id in await integration_rows.active_ids(tx, environment.row_id):
                 await self._mark_integration_in(tx, environment, integration_id)
-            return await self._finish_environment_in(tx, environment.row_id)
+            await self._finish_environment_in(tx, environment.row_id)
+            return not await environment_rows.hold_deleting(tx, environment.row_id)
 
         finished = await self._rooms.store.write(unit)
         self._rooms.environments.recent.forget()
@@ -114,7 +115,7 @@ class Delete:
 
     async def _mark_integration_in(
         self, tx: Tx, environment: Environment, integration_id: str
-    ) -> int:
+    ) -> bool:
         integration_row_id = await integration_rows.begin_deletion(
             tx, environment.row_id, integration_id
         )
@@ -124,7 +125,8 @@ class Delete:
             connection = await rows.get(tx, row_id, lock=True)
             if connection is not None and connection.is_usable:
                 await self.mark_in(tx, environment, connection)
-        return await self._finish_integration_in(tx, integration_row_id)
+        await self._finish_integration_in(tx, integration_row_id)
+        return not await integration_rows.hold_deleting(tx, integration_row_id)
 
     async def mark_in(self, tx: Tx, environment: Environment, connection: Connection) -> None:
         """Hide a connection from its callers and write the cleanup that must follow."""
@@ -169,17 +171,26 @@ class Delete:
         if left:
             return False
         await states.finish_deletion(tx, connection)
-        if await self._finish_integration_in(tx, connection.integration_row_id) == 0:
+        if await self._finish_integration_in(tx, connection.integration_row_id):
             await self._finish_environment_in(tx, connection.environment_id)
         return True
 
-    async def _finish_integration_in(self, tx: Tx, integration_row_id: int) -> int:
-        unfinished = await rows.count_unfinished(tx, integration_row_id)
-        if unfinished == 0:
-            await integration_rows.finish_deletion(tx, integration_row_id)
-        return unfinished
+    async def _finish_integration_in(self, tx: Tx, integration_row_id: int) -> bool:
+        """Let an integration be gone if it is being deleted and no connection is left.
+
+        Held before counting: two last cleanups that end at once would each still see the other's
+        connection, and neither would finish.
+        """
+        if not await integration_rows.hold_deleting(tx, integration_row_id):
+            return False
+        if await rows.count_unfinished(tx, integration_row_id):
+            return False
+        await integration_rows.finish_deletion(tx, integration_row_id)
+        return True
 
     async def _finish_environment_in(self, tx: Tx, environment_id: int) -> bool:
+        if not await environment_rows.hold_deleting(tx, environment_id):
+            return False
         if await integration_rows.count_unfinished(tx, environment_id):
             return False
         return await environment_rows.finish_deletion(tx, environment_id)

@@ -120,6 +120,16 @@ async def begin_deletion(tx: Tx, row_id: int) -> bool:
     return await tx.changed(statement.values(state=DELETING)) == 1
 
 
+async def hold_deleting(tx: Tx, row_id: int) -> bool:
+    """Say whether an environment is being deleted, and let nobody else finish that meanwhile."""
+    statement = (
+        select(environments.c.id)
+        .where(environments.c.id == row_id, environments.c.state == DELETING)
+        .with_for_update()
+    )
+    return await tx.scalar(statement) is not None
+
+
 async def finish_deletion(tx: Tx, row_id: int) -> bool:
     """Erase an environment that is being deleted: its keys, variables and name."""
     statement = update(environments).where(

@@ -192,6 +192,16 @@ async def begin_deletion(tx: Tx, environment_id: int, integration_id: str) -> in
     return found.row_id
 
 
+async def hold_deleting(tx: Tx, row_id: int) -> bool:
+    """Say whether an integration is being deleted, and let nobody else finish that meanwhile."""
+    statement = (
+        select(integrations.c.id)
+        .where(integrations.c.id == row_id, integrations.c.state == IntegrationState.DELETING.value)
+        .with_for_update()
+    )
+    return await tx.scalar(statement) is not None
+
+
 async def finish_deletion(tx: Tx, row_id: int) -> None:
     """Erase the secrets of an integration that is being deleted; the row stays as a tombstone."""
     await tx.execute(
