@@ -15,7 +15,6 @@ from carrick.auth import ModeContext, Steps, mode_for
 from carrick.credentials import drive
 from carrick.errors import (
     CarrickError,
-    ConnectionTestFailed,
     ConnectionValidationFailed,
     ConnectionValidationUnavailable,
     InvalidAuthMode,
@@ -192,8 +191,6 @@ class Connect:
                 "Nothing was changed; try again later.",
                 retry_after_s=error.retry_after_s or 5,
             ) from error
-        except ConnectionTestFailed:
-            raise
 
     def _validation(
         self,

@@ -10,7 +10,6 @@ from typing import Any
 from sqlalchemy import (
     Row,
     Select,
-    and_,
     bindparam,
     func,
     insert,
@@ -259,19 +258,6 @@ async def count_unfinished(tx: Tx, integration_row_id: int) -> int:
     )
 
 
-async def count_usable(tx: Tx, integration_row_id: int) -> int:
-    """Return how many connections of an integration an API caller can see."""
-    return int(
-        await tx.scalar(
-            select(func.count()).where(
-                connections.c.integration_row_id == integration_row_id,
-                connections.c.state.in_(USABLE),
-            )
-        )
-        or 0
-    )
-
-
 async def write_fetched(tx: Tx, fetched: Mapping[int, datetime]) -> None:
     """Write when connections were last used, many at a time."""
     by_time: dict[datetime, list[int]] = {}
@@ -302,18 +288,3 @@ async def upsert_end_user(tx: Tx, environment_id: int, end_user: EndUser) -> int
         .returning(end_users.c.id)
     )
     return int((await tx.execute(statement)).scalar_one())
-
-
-async def orphaned_end_user(tx: Tx, end_user_row_id: int) -> bool:
-    """Say whether no connection refers to that end user any more."""
-    other = await tx.scalar(
-        select(connections.c.id)
-        .where(
-            and_(
-                connections.c.end_user_row_id == end_user_row_id,
-                connections.c.state != ConnectionState.GONE.value,
-            )
-        )
-        .limit(1)
-    )
-    return other is None
