@@ -36,6 +36,8 @@ def api_routes(state: ProviderState) -> list[web.RouteDef]:
         web.get("/services/oauth2/userinfo", identity.salesforce),
         web.get("/user", identity.github),
         web.get("/api/me", identity.generic),
+        web.get("/open/{open_account}/user", identity.github),
+        web.get("/open/{open_account}/api/me", identity.generic),
         web.route("*", "/api/echo", identity.echo),
         web.post("/app/webhooks", _sink(state)),
     ]
@@ -50,7 +52,9 @@ def api_routes(state: ProviderState) -> list[web.RouteDef]:
 
 
 def caller(state: ProviderState, request: web.Request) -> Account | None:
-    """Return the account whose credentials a request carries."""
+    """Return the account whose credentials a request carries, or whose open page it reads."""
+    if "open_account" in request.match_info:
+        return state.accounts.by_name.get(request.match_info["open_account"])
     return state.accounts.identify(
         request.headers.get("Authorization"), request.headers.get("X-Api-Key")
     )

@@ -105,6 +105,11 @@ class FakeProvider:
         """What was posted to `notification_url`, in order."""
         return self._state.notifications
 
+    @property
+    def account_count(self) -> int:
+        """How many accounts are open."""
+        return len(self._state.accounts.by_name)
+
     def calls_to(self, method: str, path: str) -> list[Call]:
         """Return the calls with that method and exactly that path."""
         return [one for one in self.calls if one.method == method and one.path == path]
