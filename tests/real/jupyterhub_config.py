@@ -1,4 +1,4 @@
-"""Configuration of the JupyterHub that the `real` tests drive: two users, one service, no proxy.
+"""Configuration of the JupyterHub that the `real` tests drive: two users, two services, no proxy.
 
 JupyterHub's usual front is a Node.js proxy; the hub's own port serves the whole REST API, so the
 tests talk to that and tell the hub that somebody else looks after the routes.
@@ -40,10 +40,27 @@ c.JupyterHub.proxy_class = RoutesElsewhere
 c.JupyterHub.hub_bind_url = os.environ["HUB_URL"]
 c.JupyterHub.db_url = "sqlite:///jupyterhub.sqlite"
 c.JupyterHub.cookie_secret_file = "cookie_secret"
-c.JupyterHub.authenticator_class = "dummy"
+c.JupyterHub.authenticator_class = "shared-password"
+c.SharedPasswordAuthenticator.user_password = os.environ["HUB_PASSWORD"]
 c.JupyterHub.spawner_class = "simple"
+c.JupyterHub.oauth_require_pkce = True
 c.Authenticator.allowed_users = {"alice", "bob"}
-c.JupyterHub.services = [{"name": "harness", "api_token": os.environ["HUB_HARNESS_TOKEN"]}]
+c.JupyterHub.services = [
+    {"name": "harness", "api_token": os.environ["HUB_HARNESS_TOKEN"]},
+    # Carrick as an OAuth client: the token of a service is its client secret.
+    {
+        "name": "carrick",
+        "oauth_client_id": "service-carrick",
+        "api_token": os.environ["HUB_CLIENT_SECRET"],
+        "oauth_redirect_uri": os.environ["HUB_REDIRECT_URI"],
+        "oauth_client_allowed_scopes": ["read:users:name!user", "tokens!user"],
+    },
+]
 c.JupyterHub.load_roles = [
-    {"name": "harness", "services": ["harness"], "scopes": ["admin:users", "tokens"]}
+    {"name": "harness", "services": ["harness"], "scopes": ["admin:users", "tokens"]},
+    {
+        "name": "may-connect",
+        "users": ["alice", "bob"],
+        "scopes": ["access:services!service=carrick"],
+    },
 ]

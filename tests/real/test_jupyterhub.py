@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import pytest
@@ -10,52 +9,17 @@ from tests.real.actors import Carrick, Hub
 
 pytestmark = pytest.mark.real
 
-SETUP_WITHIN_S = 20.0
-
-
-async def open_session(carrick: Carrick, connection_id: str | None = None) -> str:
-    """Open a connect session, or a reconnect session of a connection; return its token."""
-    end_user = {"id": "end-user-1", "display_name": "Alice"}
-    path = "/connect/sessions"
-    body: dict[str, Any] = {"allowed_integrations": ["jupyterhub"]}
-    if connection_id is not None:
-        path = "/connect/sessions/reconnect"
-        body = {"connection_id": connection_id, "integration_id": "jupyterhub"}
-    status, answer = await carrick.call("POST", path, {**body, "end_user": end_user})
-    assert status == 201, answer
-    return str(answer["data"]["token"])
-
 
 async def connect(
     carrick: Carrick, hub: Hub, api_key: str, connection_id: str | None = None
 ) -> tuple[int, Any]:
     """Connect as an end user's browser does: session token and API key, no secret key."""
-    session = await open_session(carrick, connection_id)
+    session = await carrick.open_session(connection_id)
     return await carrick.call(
         "POST",
         f"/api-auth/api-key/jupyterhub?connect_session_token={session}&params[base_url]={hub.url}",
         {"apiKey": api_key},
         with_key=False,
-    )
-
-
-async def get_connection(carrick: Carrick, connection_id: str) -> tuple[int, Any]:
-    return await carrick.call("GET", f"/connections/{connection_id}?provider_config_key=jupyterhub")
-
-
-async def until_set_up(carrick: Carrick, connection_id: str) -> dict[str, Any]:
-    """Wait until the setup functions have ended."""
-    async with asyncio.timeout(SETUP_WITHIN_S):
-        while True:
-            status, body = await get_connection(carrick, connection_id)
-            assert status == 200, body
-            if body["setup"] != "pending":
-                return dict(body)
-
-
-async def delete(carrick: Carrick, connection_id: str) -> tuple[int, Any]:
-    return await carrick.call(
-        "DELETE", f"/connections/{connection_id}?provider_config_key=jupyterhub"
     )
 
 
@@ -68,7 +32,7 @@ async def test_a_connection_lives_its_whole_life_at_a_real_server(
     assert status == 200, body
     connection_id = body["connectionId"]
 
-    connection = await until_set_up(carrick, connection_id)
+    connection = await carrick.until_set_up(connection_id)
     assert connection["setup"] == "done"
     token_id = connection["metadata"]["token_id"]
     assert (await hub.tokens("alice"))[token_id] == f"carrick {connection_id}"
@@ -80,7 +44,7 @@ async def test_a_connection_lives_its_whole_life_at_a_real_server(
     stranger = await hub.issue_token("bob")
     status, body = await connect(carrick, hub, stranger, connection_id)
     assert (status, body["error"]["code"]) == (400, "connection_validation_failed")
-    status, body = await get_connection(carrick, connection_id)
+    status, body = await carrick.get(connection_id)
     assert status == 424
     assert stranger not in str(body)
     assert len(await hub.tokens("bob")) == len(bobs_tokens) + 1, "only the test's own token"
@@ -88,15 +52,15 @@ async def test_a_connection_lives_its_whole_life_at_a_real_server(
     newest = await hub.issue_token("alice")
     status, body = await connect(carrick, hub, newest, connection_id)
     assert status == 200, body
-    status, body = await get_connection(carrick, connection_id)
+    status, body = await carrick.get(connection_id)
     assert (status, body["credentials"]["apiKey"]) == (200, newest)
     assert body["metadata"]["token_id"] == token_id
 
-    status, body = await delete(carrick, connection_id)
+    status, body = await carrick.delete(connection_id)
     assert (status, body["success"]) == (200, True)
     left = {i: note for i, note in (await hub.tokens("alice")).items() if i not in before}
     assert set(left.values()) == {"made by the test"}
-    assert (await get_connection(carrick, connection_id))[0] == 404
+    assert (await carrick.get(connection_id))[0] == 404
 
 
 async def test_an_import_is_set_up_and_cleaned_up_like_any_connection(
@@ -114,9 +78,9 @@ async def test_an_import_is_set_up_and_cleaned_up_like_any_connection(
         },
     )
     assert status == 201, body
-    token_id = (await until_set_up(carrick, "imported"))["metadata"]["token_id"]
+    token_id = (await carrick.until_set_up("imported"))["metadata"]["token_id"]
     assert token_id in await hub.tokens("bob")
-    assert (await delete(carrick, "imported"))[0] == 200
+    assert (await carrick.delete("imported"))[0] == 200
     assert token_id not in await hub.tokens("bob")
 
 
@@ -136,8 +100,8 @@ async def test_cleanup_does_not_mind_that_the_token_is_gone(carrick: Carrick, hu
     status, body = await connect(carrick, hub, await hub.issue_token("alice"))
     assert status == 200, body
     connection_id = body["connectionId"]
-    token_id = (await until_set_up(carrick, connection_id))["metadata"]["token_id"]
+    token_id = (await carrick.until_set_up(connection_id))["metadata"]["token_id"]
     await hub.remove_token("alice", token_id)
-    status, body = await delete(carrick, connection_id)
+    status, body = await carrick.delete(connection_id)
     assert (status, body["success"]) == (200, True)
-    assert (await get_connection(carrick, connection_id))[0] == 404
+    assert (await carrick.get(connection_id))[0] == 404

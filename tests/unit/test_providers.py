@@ -42,7 +42,7 @@ def faults_of(tmp_path: Path, text: str) -> str:
 EXPECTED = """salesforce salesforce-sandbox hubspot slack github gitlab google google-mail
 google-calendar google-drive microsoft outlook notion stripe stripe-app linear asana zendesk
 intercom pipedrive airtable jira discord dropbox openai anthropic twilio freshdesk shopify
-jupyterhub api-key basic none unauthenticated oauth2 oauth2-client-credentials"""
+jupyterhub jupyterhub-oauth api-key basic none unauthenticated oauth2 oauth2-client-credentials"""
 
 
 @pytest.mark.parametrize("name", EXPECTED.split())
