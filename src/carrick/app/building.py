@@ -36,6 +36,7 @@ from carrick.lifecycle.rooms import Rooms, Timing
 from carrick.lifecycle.wake import Wake
 from carrick.lifecycle.watch import RefreshWatch
 from carrick.model.clock import Chance, Clock, SystemChance, SystemClock
+from carrick.model.faults import NO_FAULTS, Faults, Point
 from carrick.model.http import OutboundRequest
 from carrick.notify import Notifier
 from carrick.operations import Operations
@@ -112,20 +113,23 @@ def _only_server(data_dir: Path) -> Iterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def opened_store(settings: Settings, clock: Clock, *, migrated: bool) -> AsyncIterator[Store]:
+async def opened_store(
+    settings: Settings, clock: Clock, *, migrated: bool, faults: Faults = NO_FAULTS
+) -> AsyncIterator[Store]:
     """Open the store, with its schema in order.
 
     Args:
         settings: Where it is.
         clock: What it takes as now.
         migrated: Migrate a Postgres store as well; SQLite is always migrated.
+        faults: What happens around commits.
 
     Raises:
         StoreOutdated: A Postgres schema has to be migrated first.
     """
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     url = settings.database_url or sqlite_url(settings.data_dir / "carrick.db")
-    store = open_store(url, clock)
+    store = open_store(url, clock, faults)
     await store.start()
     try:
         state = await schema_state(store)
@@ -151,6 +155,7 @@ async def running(
     chance: Chance | None = None,
     timing: Timing | None = None,
     migrate_first: bool = False,
+    faults: Faults = NO_FAULTS,
 ) -> AsyncIterator[App]:
     """Build and start everything, and stop it in reverse order at the end."""
     clock, chance = clock or SystemClock(), chance or SystemChance()
@@ -158,7 +163,7 @@ async def running(
         if settings.database_url is None:
             stack.enter_context(_only_server(settings.data_dir))
         store = await stack.enter_async_context(
-            opened_store(settings, clock, migrated=migrate_first)
+            opened_store(settings, clock, migrated=migrate_first, faults=faults)
         )
         opened = open_vault(settings, is_postgres=store.is_postgres)
         egress = Egress(
@@ -166,7 +171,7 @@ async def running(
         )
         stack.push_async_callback(egress.close)
         joint = _Engine()
-        ground = _Ground(settings, store, opened, egress, clock, chance)
+        ground = _Ground(settings, store, opened, egress, clock, chance, faults)
         tenants = await _tenants(ground)
         rooms = _rooms(ground, tenants, joint, timing or Timing())
         signals = Signals(store, clock, _POPUPS) if store.is_postgres else None
@@ -175,6 +180,7 @@ async def running(
         stack.push_async_callback(rooms.pool.close)
         await rooms.pool.start()
         await _settle_estates(store)
+        await faults.reached(Point.ESTATES_SETTLED)
         warmth = services.lifecycle.warmth
         await warmth.refresh()
         housekeeping = Housekeeping(
@@ -210,6 +216,7 @@ class _Ground:
     egress: Egress
     clock: Clock
     chance: Chance
+    faults: Faults
 
 
 @dataclass(frozen=True)
@@ -256,6 +263,7 @@ async def _tenants(ground: _Ground) -> _Tenants:
             clock=clock,
             chance=chance,
             webhook_urls=settings.webhook_urls,
+            faults=ground.faults,
         ),
         created_keys=created,
     )
@@ -272,6 +280,7 @@ def _deployments(ground: _Ground, tenants: _Tenants, isolate: Isolate) -> Deploy
         known_integrations=known_integrations,
         memory_bytes=ground.settings.runner_memory_bytes,
         isolate=isolate,
+        faults=ground.faults,
     )
 
 
@@ -293,6 +302,7 @@ def _fresh(ground: _Ground, tenants: _Tenants) -> FreshCredentials:
         observer=RefreshWatch(tenants.operations, tenants.notifier, tenants.catalogue),
         clock=ground.clock,
         chance=ground.chance,
+        faults=ground.faults,
     )
 
 
@@ -316,7 +326,7 @@ def _rooms(ground: _Ground, tenants: _Tenants, wake: Wake, timing: Timing) -> Ro
         connections=tenants.connections,
         fresh=_fresh(ground, tenants),
         deployments=deployments,
-        journal=Journal(store, vault),
+        journal=Journal(store, vault, ground.faults),
         operations=tenants.operations,
         notifier=tenants.notifier,
         proxy=proxy,
@@ -334,6 +344,7 @@ def _rooms(ground: _Ground, tenants: _Tenants, wake: Wake, timing: Timing) -> Ro
         progress=Progress(),
         node_id=f"node-{ground.chance.token_hex(6)}",
         timing=timing,
+        faults=ground.faults,
     )
 
 

@@ -16,6 +16,7 @@ import uvloop
 
 from carrick.app.building import App, running
 from carrick.errors import SettingsInvalid
+from carrick.model.faults import NO_FAULTS, Faults
 from carrick.settings import Settings
 
 #: Seconds requests that are under way get to finish when the server is told to stop.
@@ -24,7 +25,7 @@ _GRACE_S = 10
 _MOST_SAID = 4096
 
 
-def serve(settings: Settings, *, migrate_first: bool = False) -> None:
+def serve(settings: Settings, *, migrate_first: bool = False, faults: Faults = NO_FAULTS) -> None:
     """Serve until told to stop.
 
     Raises:
@@ -32,13 +33,13 @@ def serve(settings: Settings, *, migrate_first: bool = False) -> None:
     """
     configure_logs(settings)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings, migrate_first=migrate_first))
+        runner.run(_serve(settings, migrate_first=migrate_first, faults=faults))
 
 
-async def _serve(settings: Settings, *, migrate_first: bool) -> None:
+async def _serve(settings: Settings, *, migrate_first: bool, faults: Faults) -> None:
     listening = _listen(settings)
     with listening:
-        async with running(settings, migrate_first=migrate_first) as app:
+        async with running(settings, migrate_first=migrate_first, faults=faults) as app:
             _say(app, listening)
             config = uvicorn.Config(
                 app.api,

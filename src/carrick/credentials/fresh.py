@@ -31,6 +31,7 @@ from carrick.errors import (
 )
 from carrick.model.auth import AuthMode, Credentials
 from carrick.model.clock import Chance, Clock
+from carrick.model.faults import NO_FAULTS, Faults, Point
 from carrick.providers import Catalogue, interpolate
 from carrick.store import refresh as rows
 from carrick.store.connections import SealedCredentials, sealed_credentials
@@ -83,6 +84,7 @@ class FreshCredentials:
         observer: RefreshObserver,
         clock: Clock,
         chance: Chance,
+        faults: Faults = NO_FAULTS,
     ) -> None:
         self._store = store
         self._vault = vault
@@ -92,6 +94,7 @@ class FreshCredentials:
         self._observer = observer
         self._clock = clock
         self._chance = chance
+        self._faults = faults
         self._flights: dict[_Flight, asyncio.Task[Credentials]] = {}
 
     async def stored(self, connection_row_id: int) -> Credentials:
@@ -179,9 +182,10 @@ class FreshCredentials:
 
     async def _refresh(self, seen: RefreshRow, *, force: bool, for_cleanup: bool) -> Credentials:
         owner = self._chance.token_hex(16)
-        lease = RefreshLease(self._store, self._clock, seen.row_id, owner)
+        lease = RefreshLease(self._store, self._clock, seen.row_id, owner, self._faults)
         row = await lease.take()
         try:
+            await self._faults.reached(Point.REFRESH_LEASED)
             credentials = self._opened(row, force=force, for_cleanup=for_cleanup)
             # Somebody may have been faster: what they got is as fresh as what we came for.
             was_refreshed = row.credentials != seen.credentials
@@ -201,14 +205,18 @@ class FreshCredentials:
     async def _ask(
         self, row: RefreshRow, owner: str, steps: Steps, *, for_cleanup: bool
     ) -> Credentials:
+        await self._faults.reached(Point.REFRESH_ASKED)
         try:
             obtained = await drive(steps, self._send)
         except CarrickError as error:
             stored = await self._failed(row, error)
+            await self._faults.reached(Point.REFRESH_FAILED)
             if stored is None:
                 raise _failure(error) from error
         else:
+            await self._faults.reached(Point.REFRESH_ANSWERED)
             stored = await self._succeeded(row, owner, obtained)
+            await self._faults.reached(Point.REFRESH_STORED)
         # What is stored now counts, be it ours or of somebody who was faster; whether it may be
         # handed out depends on what became of the connection meanwhile.
         return self._opened(stored, force=True, for_cleanup=for_cleanup)

@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from carrick.errors import CredentialsUnavailable, StoreUnavailable, UnknownConnection
 from carrick.model.clock import Clock
+from carrick.model.faults import NO_FAULTS, Faults, Point
 from carrick.store import refresh as rows
 from carrick.store.refresh import RefreshRow
 from carrick.store.unit import Store, Tx
@@ -24,11 +25,14 @@ _PATIENCE_S = 35.0
 class RefreshLease:
     """Takes, keeps and returns the lease of one connection for one owner."""
 
-    def __init__(self, store: Store, clock: Clock, row_id: int, owner: str) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, row_id: int, owner: str, faults: Faults = NO_FAULTS
+    ) -> None:
         self._store = store
         self._clock = clock
         self._row_id = row_id
         self.owner = owner
+        self._faults = faults
 
     async def take(self) -> RefreshRow:
         """Wait until the lease is free, take it, and return the row as it is then.
@@ -78,6 +82,7 @@ class RefreshLease:
 
         while True:
             await self._clock.sleep(_EXTENDED_EVERY_S)
+            await self._faults.reached(Point.REFRESH_LEASE_RENEWAL)
             with contextlib.suppress(StoreUnavailable):  # the next turn may still be in time
                 await self._store.write(unit)
 

@@ -28,6 +28,7 @@ from carrick.errors import (
 )
 from carrick.model.clock import Clock
 from carrick.model.event import Event, FunctionRef
+from carrick.model.faults import NO_FAULTS, Faults, Point
 from carrick.store import deployments as table
 from carrick.store.deployments import DeploymentRow
 from carrick.store.unit import Store, Tx
@@ -63,6 +64,7 @@ class Deployments:
         known_integrations: KnownIntegrations,
         memory_bytes: int = 512 * 1024 * 1024,
         isolate: Isolate | None = None,
+        faults: Faults = NO_FAULTS,
     ) -> None:
         """Build the room.
 
@@ -73,12 +75,14 @@ class Deployments:
             known_integrations: The integration ids of an environment.
             memory_bytes: Memory limit of the process in which an uploaded project is inspected.
             isolate: What comes before that process's command (`Isolation.prefix`).
+            faults: What happens at fault points.
         """
         self._store = store
         self._clock = clock
         self._known_integrations = known_integrations
         self._memory_bytes = memory_bytes
         self._isolate = isolate
+        self._faults = faults
         self._shelf = Shelf(data_dir)
         self._functions: dict[table.ActiveKey, list[FunctionRef]] = {}
         self._inspections: dict[str, Inspection] = {}
@@ -100,6 +104,7 @@ class Deployments:
         if (known := self._inspections.get(key)) is not None:
             return known
         directory = await self._shelf.put(bundle)
+        await self._faults.reached(Point.BUNDLE_UNPACKED)
         _, project = await asyncio.to_thread(open_bundle, bundle.content)
         inspection = await inspect_files(
             project,
@@ -109,6 +114,7 @@ class Deployments:
             memory_bytes=self._memory_bytes,
             isolate=self._isolate,
         )
+        await self._faults.reached(Point.BUNDLE_INSPECTED)
         if not inspection.problems:  # a deploy follows its preview within seconds
             _remember(self._inspections, key, inspection, limit=8)
         return inspection
@@ -166,10 +172,13 @@ class Deployments:
             )
             await table.put_bundle(tx, bundle.id, bundle.content, bundle.dependencies)
             await table.insert_functions(tx, deployment_id, merge(before, functions, scope))
+            await self._faults.reached(Point.DEPLOYMENT_WRITTEN)
             await table.activate(tx, environment_id, deployment_id)
+            await self._faults.reached(Point.DEPLOYMENT_ACTIVATED)
             return Deployed(number, preview)
 
         deployed = await self._store.write(unit)
+        await self._faults.reached(Point.AFTER_DEPLOY)
         with contextlib.suppress(OSError, StoreUnavailable):  # deployed it is, tidy or not
             await self.prune()
         return deployed
@@ -190,9 +199,12 @@ class Deployments:
                 await table.activate(tx, environment_id, found.row_id)
             again = await table.by_row(tx, found.row_id)
             assert again is not None
+            await self._faults.reached(Point.BEFORE_ROLLBACK)
             return again
 
-        return await self._store.write(unit)
+        active = await self._store.write(unit)
+        await self._faults.reached(Point.AFTER_ROLLBACK)
+        return active
 
     # --- what is active ---------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from carrick.model.event import Effect
+from carrick.model.faults import NO_FAULTS, Faults, Point
 from carrick.store import journal as entries
 from carrick.store.journal import Entry, EntryState
 from carrick.store.unit import Store, Tx
@@ -145,6 +146,7 @@ class Recorder:
                     state=EntryState.SENDING.value,
                     sends=found.sends + 1,
                 )
+            await self.journal.faults.reached(Point.BEFORE_INTENT)
             return found
 
         found = await self.journal.store.write(unit)
@@ -181,8 +183,10 @@ class Recorder:
             await entries.change(
                 tx, name.run_id, name.key, state=state.value, status=told.status, answer=sealed
             )
+            await self.journal.faults.reached(Point.BEFORE_RECORD)
 
         await self.journal.store.write(unit)
+        await self.journal.faults.reached(Point.AFTER_RECORD)
         return told
 
     async def unsent(self, name: WriteKey) -> None:
@@ -209,8 +213,9 @@ class Recorder:
 class Journal:
     """All runs' journals."""
 
-    def __init__(self, store: Store, vault: Vault) -> None:
+    def __init__(self, store: Store, vault: Vault, faults: Faults = NO_FAULTS) -> None:
         self.store = store
+        self.faults = faults
         self._vault = vault
 
     def seal(self, context: str, answer: Answer) -> bytes:

@@ -29,6 +29,7 @@ from carrick.lifecycle.rooms import Rooms
 from carrick.model.auth import AuthMode
 from carrick.model.connection import EndUser
 from carrick.model.environment import Environment, Integration, IntegrationState
+from carrick.model.faults import Point
 from carrick.model.http import OutboundRequest
 from carrick.operations import Opening
 from carrick.providers import check_connection_config
@@ -126,6 +127,7 @@ class Authorize:
         )
         await rooms.calls.egress.check(OutboundRequest("GET", url))
         await self._store(state, cookie, connect, located, kept)
+        await rooms.faults.reached(Point.OAUTH_STATE_STORED)
         return Begun(url, cookie_name(state), cookie)
 
     async def _store(
@@ -171,6 +173,7 @@ class Authorize:
         stored = await rooms.store.write(lambda tx: table.take(tx, state_hash))
         if stored is None:
             raise OAuthStateUnknown
+        await rooms.faults.reached(Point.OAUTH_STATE_TAKEN)
         kept = rooms.vault.open_json(stored.request, context=_context(state_hash))
         environment = await rooms.environments.get(stored.environment_id)
         return Pending(

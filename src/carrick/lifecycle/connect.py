@@ -30,6 +30,7 @@ from carrick.lifecycle.validate import Accepted, Refused, Undecided, Validation,
 from carrick.model.connection import Candidate, Connection
 from carrick.model.environment import Integration
 from carrick.model.event import Event, Occasion
+from carrick.model.faults import Point
 from carrick.model.provider import Provider
 from carrick.providers import check_addresses, check_connection_config, interpolate
 from carrick.proxy import Target
@@ -80,6 +81,7 @@ class Connect:
         if located.existing is None:
             return await self._with_candidate(request, located, operation_id, None)
         async with self._mailboxes.waited_for(located.existing.row_id) as lease:
+            await self._rooms.faults.reached(Point.MAILBOX_TAKEN)
             current = await self._rooms.connections.by_row(located.existing.row_id)
             if current is None or not current.is_usable:
                 raise InvalidConnection
@@ -89,13 +91,17 @@ class Connect:
     async def _with_candidate(
         self, request: ConnectRequest, located: Located, operation_id: str, lease: Lease | None
     ) -> Connected:
+        faults = self._rooms.faults
         candidate = await self._obtain(request, located)
+        await faults.reached(Point.CANDIDATE_OBTAINED)
         await self._verify(located, candidate)
+        await faults.reached(Point.CANDIDATE_VERIFIED)
         validation = self._validation(request, located, candidate, operation_id, lease)
         functions = await self._rooms.deployments.active(
             request.environment.row_id, request.integration_id, Event.VALIDATE_CONNECTION
         )
         verdict = await validation.verdict(functions)
+        await faults.reached(Point.VERDICT_REACHED)
         return await self._conclude(request, located, validation, verdict)
 
     # --- the steps --------------------------------------------------------------------------

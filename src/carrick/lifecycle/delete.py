@@ -17,6 +17,7 @@ from carrick.lifecycle.rooms import Rooms
 from carrick.model.connection import Connection, ConnectionState
 from carrick.model.environment import Environment
 from carrick.model.event import Event, Occasion
+from carrick.model.faults import Point
 from carrick.notify import connection_deleted
 from carrick.store import connections as rows
 from carrick.store import environments as environment_rows
@@ -74,6 +75,7 @@ class Delete:
         row_id = await rooms.store.write(unit)
         if row_id < 0:  # somebody's deletion is under way: answer with its present state
             return Deletion((await self._state(-row_id))[0])
+        await rooms.faults.reached(Point.AFTER_DELETE)
         rooms.progress.announce(row_id)
         return Deletion(await self._first_attempt(row_id))
 
@@ -107,6 +109,7 @@ class Delete:
             for integration_id in await integration_rows.active_ids(tx, environment.row_id):
                 await self._mark_integration_in(tx, environment, integration_id)
             await self._finish_environment_in(tx, environment.row_id)
+            await self._rooms.faults.reached(Point.ENVIRONMENT_MARKED)
             return not await environment_rows.hold_deleting(tx, environment.row_id)
 
         finished = await self._rooms.store.write(unit)
@@ -126,6 +129,7 @@ class Delete:
             if connection is not None and connection.is_usable:
                 await self.mark_in(tx, environment, connection)
         await self._finish_integration_in(tx, integration_row_id)
+        await self._rooms.faults.reached(Point.INTEGRATION_MARKED)
         return not await integration_rows.hold_deleting(tx, integration_row_id)
 
     async def mark_in(self, tx: Tx, environment: Environment, connection: Connection) -> None:
@@ -142,6 +146,7 @@ class Delete:
         await write_events(rooms, tx, connection, functions, Occasion.DELETION)
         await rooms.notifier.write_in(tx, connection_deleted(rooms.facts(environment, connection)))
         await self.finish_in(tx, connection.row_id)
+        await rooms.faults.reached(Point.DELETE_MARKED)
 
     async def _supersede_setups_in(self, tx: Tx, connection: Connection) -> None:
         """End setups that wait, unless one may have left something behind at the provider."""
@@ -171,6 +176,7 @@ class Delete:
         if left:
             return False
         await states.finish_deletion(tx, connection)
+        await self._rooms.faults.reached(Point.CONNECTION_ERASED)
         if await self._finish_integration_in(tx, connection.integration_row_id):
             await self._finish_environment_in(tx, connection.environment_id)
         return True
@@ -186,6 +192,7 @@ class Delete:
         if await rows.count_unfinished(tx, integration_row_id):
             return False
         await integration_rows.finish_deletion(tx, integration_row_id)
+        await self._rooms.faults.reached(Point.INTEGRATION_ERASED)
         return True
 
     async def _finish_environment_in(self, tx: Tx, environment_id: int) -> bool:
@@ -193,7 +200,9 @@ class Delete:
             return False
         if await integration_rows.count_unfinished(tx, environment_id):
             return False
-        return await environment_rows.finish_deletion(tx, environment_id)
+        finished = await environment_rows.finish_deletion(tx, environment_id)
+        await self._rooms.faults.reached(Point.ENVIRONMENT_ERASED)
+        return finished
 
     # --- what the caller is told ------------------------------------------------------------
 

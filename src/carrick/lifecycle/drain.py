@@ -14,7 +14,8 @@ from carrick.lifecycle.mailbox import Mailboxes
 from carrick.lifecycle.rooms import Rooms
 from carrick.lifecycle.settle import Settle
 from carrick.model.connection import Connection, ConnectionState
-from carrick.model.event import Effect, Event, FunctionRef, HostFailed, Outcome
+from carrick.model.event import Effect, Event, FunctionRef, HostFailed, Outcome, Succeeded
+from carrick.model.faults import Point
 from carrick.runtime.subjects import Guard, LiveSubject, Place
 from carrick.store import events as event_rows
 from carrick.store import mailboxes
@@ -41,10 +42,12 @@ class Drain:
             return
         lease = taken[0]
         event: EventRow | None = taken[1]
+        await self._rooms.faults.reached(Point.EVENT_TAKEN)
         async with self._mailboxes.held(lease):
             with contextlib.suppress(ResultLost):  # taken over: the new holder does the rest
                 while event is not None:
                     outcome = await self._run(lease, event)
+                    await self._ended(event, outcome)
                     event = await self._settle.settle(lease, event, outcome, then=self._next_in)
                     self._rooms.progress.announce(connection_row_id)
 
@@ -70,6 +73,7 @@ class Drain:
         """
         event = await event_rows.head(tx, lease.connection_row_id)
         if event is None or event.due_at > tx.now:
+            await self._rooms.faults.reached(Point.LAST_LOOK)
             await mailboxes.release(tx, lease)
             return None
         await event_rows.change(
@@ -97,8 +101,16 @@ class Drain:
         if self._settle.too_often_interrupted(event):
             return HostFailed(f"it was interrupted {event.interruptions} times")
         subject, recorder = await self._subject(lease, event, connection, function)
-        ended = await run(self._rooms, await self._attempt(event, function), subject, recorder)
+        attempt = await self._attempt(event, function)
+        await self._rooms.faults.reached(Point.ATTEMPT_BEGUN)
+        ended = await run(self._rooms, attempt, subject, recorder)
         return ended.outcome
+
+    async def _ended(self, event: EventRow, outcome: Outcome) -> None:
+        faults = self._rooms.faults
+        await faults.reached(Point.ATTEMPT_ENDED)
+        if event.event is Event.PRE_CONNECTION_DELETION and isinstance(outcome, Succeeded):
+            await faults.reached(Point.AFTER_CLEANUP)
 
     async def _subject(
         self, lease: Lease, event: EventRow, connection: Connection, function: FunctionRef

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 
 from carrick.errors import CarrickError, ConnectionBusy
 from carrick.lifecycle.rooms import Rooms
+from carrick.model.faults import Point
 from carrick.store import events as event_rows
 from carrick.store import mailboxes
 from carrick.store.events import EventRow
@@ -57,6 +58,7 @@ class Mailboxes:
 
         while True:
             await self._rooms.clock.sleep(_RENEW_S)
+            await self._rooms.faults.reached(Point.LEASE_RENEWAL)
             try:
                 if not await self._rooms.store.write(unit):
                     return  # taken over: every write of ours will find that out by its fence
@@ -93,6 +95,7 @@ class Mailboxes:
         rooms = self._rooms
 
         async def unit(tx: Tx) -> None:
+            await rooms.faults.reached(Point.LAST_LOOK)
             await mailboxes.release(tx, lease)
             waiting = await event_rows.head(tx, lease.connection_row_id)
             if waiting is not None and waiting.due_at <= tx.now:
@@ -117,3 +120,4 @@ async def wake(rooms: Rooms, tx: Tx, event: EventRow, *, again: int = 0) -> None
         attempt=event.attempt + 100 * event.interruptions + 10_000 * again,
         due_at=event.due_at,
     )
+    await rooms.faults.reached(Point.WAKE_UP_ENQUEUED)

@@ -16,6 +16,7 @@ from carrick.lifecycle.validate import Refused, Validation
 from carrick.model.connection import Connection, SetupState
 from carrick.model.environment import Integration
 from carrick.model.event import Event, FunctionRef, Occasion
+from carrick.model.faults import Point
 from carrick.notify import Fault, connection_created, connection_overridden
 from carrick.operations import Opening
 from carrick.store import connections as rows
@@ -43,9 +44,12 @@ class Outcomes:
         """
 
         async def unit(tx: Tx) -> Connection:
-            return await self._promote_in(tx, validation)
+            connection = await self._promote_in(tx, validation)
+            await self._rooms.faults.reached(Point.BEFORE_PROMOTE)
+            return connection
 
         connection = await self._rooms.store.write(unit)
+        await self._rooms.faults.reached(Point.AFTER_PROMOTE)
         self._rooms.progress.announce(connection.row_id)
         return Connected(connection, validation.occasion)
 
@@ -138,31 +142,38 @@ class Outcomes:
 
     async def refuse(self, validation: Validation, verdict: Refused) -> None:
         """Discard the candidate; on a reconnect mark the connection and tell the app."""
-        rooms, subject = self._rooms, validation.subject
+        rooms = self._rooms
         rooms.operations.note(validation.operation_id, "error", f"Refused: {verdict.detail}")
 
         async def unit(tx: Tx) -> Connection | None:
-            await journal_rows.erase_runs(tx, validation.run_ids)
-            await self._close(
-                tx, validation, subject.existing, state="failed", error=verdict.message
-            )
-            if subject.existing is None:
-                return None
-            live = await rows.get(tx, subject.existing.row_id, lock=True)
-            if live is None or not live.is_usable or live.generation != subject.existing.generation:
-                return None  # it was deleted meanwhile: there is nothing left to mark
-            if subject.guard.lease is not None:
-                await mailboxes.demand(tx, subject.guard.lease)
-            if subject.place.integration.on_refused_reconnect != "keep":
-                await states.refuse(tx, live, validation.operation_id)
-            facts = rooms.facts(subject.place.environment, live)
-            fault = Fault("connection_validation_failed", verdict.message)
-            await rooms.notifier.write_in(tx, connection_overridden(facts, fault))
-            return live
+            marked = await self._refuse_in(tx, validation, verdict)
+            await rooms.faults.reached(Point.BEFORE_REFUSE)
+            return marked
 
         marked = await rooms.store.write(unit)
+        await rooms.faults.reached(Point.AFTER_REFUSE)
         if marked is not None:
             rooms.progress.announce(marked.row_id)
+
+    async def _refuse_in(
+        self, tx: Tx, validation: Validation, verdict: Refused
+    ) -> Connection | None:
+        rooms, subject = self._rooms, validation.subject
+        await journal_rows.erase_runs(tx, validation.run_ids)
+        await self._close(tx, validation, subject.existing, state="failed", error=verdict.message)
+        if subject.existing is None:
+            return None
+        live = await rows.get(tx, subject.existing.row_id, lock=True)
+        if live is None or not live.is_usable or live.generation != subject.existing.generation:
+            return None  # it was deleted meanwhile: there is nothing left to mark
+        if subject.guard.lease is not None:
+            await mailboxes.demand(tx, subject.guard.lease)
+        if subject.place.integration.on_refused_reconnect != "keep":
+            await states.refuse(tx, live, validation.operation_id)
+        facts = rooms.facts(subject.place.environment, live)
+        fault = Fault("connection_validation_failed", verdict.message)
+        await rooms.notifier.write_in(tx, connection_overridden(facts, fault))
+        return live
 
     async def leave(self, validation: Validation) -> None:
         """Forget an undecided candidate; whatever was there before stays exactly as it is."""
@@ -172,6 +183,7 @@ class Outcomes:
 
         if validation.run_ids:
             await self._rooms.store.write(unit)
+        await self._rooms.faults.reached(Point.CANDIDATE_LEFT)
 
     # --- the operation ----------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from carrick.lifecycle.wake import Wake
 from carrick.model.clock import Chance, Clock
 from carrick.model.connection import Connection
 from carrick.model.environment import Environment
+from carrick.model.faults import NO_FAULTS, Faults
 from carrick.notify import ConnectionFacts, Notifier, facts_of
 from carrick.operations import Operations
 from carrick.providers import Catalogue
@@ -63,6 +64,7 @@ class Rooms:
     #: This process's name among nodes; holders of leases are named after it.
     node_id: str
     timing: Timing = Timing()
+    faults: Faults = NO_FAULTS
 
     def facts(self, environment: Environment, connection: Connection) -> ConnectionFacts:
         """Return what notifications say about a connection."""

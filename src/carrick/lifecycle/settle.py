@@ -23,6 +23,7 @@ from carrick.model.event import (
     Succeeded,
     UnknownWrite,
 )
+from carrick.model.faults import Point
 from carrick.notify import Fault, cleanup_parked, setup_failed
 from carrick.store import connections as rows
 from carrick.store import events as event_rows
@@ -106,9 +107,13 @@ class Settle:
             else:
                 await self._failed(tx, case)
             await self._delete.finish_in(tx, connection.row_id)
-            return await then(tx, lease)
+            following = await then(tx, lease)
+            await self._rooms.faults.reached(Point.BEFORE_SETTLE)
+            return following
 
-        return await self._rooms.store.write(unit)
+        following = await self._rooms.store.write(unit)
+        await self._rooms.faults.reached(Point.AFTER_SETTLE)
+        return following
 
     async def _declaration(self, event: EventRow) -> Declaration:
         connection = await self._rooms.connections.by_row(event.connection_row_id)

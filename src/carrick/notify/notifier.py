@@ -20,6 +20,7 @@ import structlog
 from carrick.environments import Environments
 from carrick.errors import CarrickError, StoreUnavailable
 from carrick.model.clock import Chance, Clock
+from carrick.model.faults import NO_FAULTS, Faults, Point
 from carrick.model.http import OutboundAnswer, OutboundRequest
 from carrick.notify.body import stable_json
 from carrick.notify.notification import Notification, addresses
@@ -61,6 +62,7 @@ class Notifier:
         clock: Clock,
         chance: Chance,
         webhook_urls: Mapping[str, str] | None = None,
+        faults: Faults = NO_FAULTS,
     ) -> None:
         """Build it.
 
@@ -72,6 +74,7 @@ class Notifier:
             clock: What time it is.
             chance: Ids and jitter.
             webhook_urls: Addresses from the settings, by environment name.
+            faults: What happens at fault points.
         """
         self._store = store
         self._environments = environments
@@ -80,6 +83,7 @@ class Notifier:
         self._clock = clock
         self._chance = chance
         self._webhook_urls = dict(webhook_urls or {})
+        self._faults = faults
         self._owner = chance.uuid4()
         self._woken = asyncio.Event()
         self._sending: set[asyncio.Task[None]] = set()
@@ -104,6 +108,7 @@ class Notifier:
                 "body": body,
             }
             await table.insert_notification(tx, values)
+        await self._faults.reached(Point.NOTIFICATION_WRITTEN)
         tx.after_commit(self.wake)
 
     def wake(self) -> None:
@@ -176,8 +181,10 @@ class Notifier:
             await asyncio.gather(*waits, return_exceptions=True)
 
     async def _deliver(self, notification: StoredNotification) -> None:
+        await self._faults.reached(Point.NOTIFICATION_CLAIMED)
         try:
             result = await self._attempt(notification)
+            await self._faults.reached(Point.NOTIFICATION_SENT)
 
             async def unit(tx: Tx) -> None:
                 is_ours = await table.conclude(tx, notification.id, self._owner, result)
@@ -185,6 +192,7 @@ class Notifier:
                     await self._record(tx, notification, result)
 
             await self._store.write(unit)
+            await self._faults.reached(Point.NOTIFICATION_RECORDED)
         except StoreUnavailable as error:
             # The claim lapses and somebody sends it again: twice is better than never.
             _log.warning("notification_not_concluded", id=notification.id, reason=error.message)

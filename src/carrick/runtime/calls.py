@@ -19,6 +19,7 @@ from carrick.journal import Answer, Recorder, Replay, Send
 from carrick.journal.journal import OutcomeUnknown
 from carrick.model.clock import Clock
 from carrick.model.event import FunctionRef
+from carrick.model.faults import Point
 from carrick.model.http import OutboundAnswer, OutboundRequest
 from carrick.operations import Operations, Scrubber
 from carrick.proxy import Proxy, ProxyCall, Target, paginate_config
@@ -160,12 +161,15 @@ class RunCalls:
         return _told(answer.status, answer.headers, answer.body)
 
     async def _send_write(self, name: Any, step: Send, params: dict[str, Any]) -> Answer:
+        faults = self.recorder.journal.faults
+        await faults.reached(Point.BEFORE_SEND)
         try:
             sent = await self._send(params, {"Idempotency-Key": name.idempotency_key})
         except CarrickError as error:
             if not error.sent:  # refused on our side, or never left: its outcome is known
                 await self.recorder.unsent(name)
             raise
+        await faults.reached(Point.AFTER_ANSWER)
         answer = Answer(sent.status, sent.headers, sent.body)
         return await self.recorder.finish(name, answer, resent=step.resent)
 

@@ -17,6 +17,7 @@ from carrick.journal import Recorder, WriteKey
 from carrick.model.auth import Credentials
 from carrick.model.connection import Candidate, Connection, EndUser
 from carrick.model.environment import Environment, Integration
+from carrick.model.faults import Point
 from carrick.model.provider import Provider
 from carrick.store import connections as rows
 from carrick.store import mailboxes
@@ -148,7 +149,9 @@ class LiveSubject:
                 return dict(connection.metadata or {}), connection.metadata_version
             if version is not None and connection.metadata_version != version:
                 raise MetadataChanged  # undoes the entry with the rest of the unit
-            return await put_metadata(tx, connection, value, merge=merge)
+            written = await put_metadata(tx, connection, value, merge=merge)
+            await self.recorder.journal.faults.reached(Point.METADATA_WRITTEN)
+            return written
 
         try:
             return await self.store.write(unit)

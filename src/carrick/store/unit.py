@@ -28,6 +28,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from carrick.errors import StoreUnavailable
 from carrick.model.clock import Clock
+from carrick.model.faults import NO_FAULTS, Faults, Point
 
 T = TypeVar("T")
 Unit = Callable[["Tx"], Awaitable[T]]
@@ -123,9 +124,10 @@ class Store:
 
     is_postgres = True
 
-    def __init__(self, engine: AsyncEngine, clock: Clock) -> None:
+    def __init__(self, engine: AsyncEngine, clock: Clock, faults: Faults = NO_FAULTS) -> None:
         self.engine = engine
         self._clock = clock
+        self._faults = faults
 
     async def start(self) -> None:
         """Begin to accept units."""
@@ -146,6 +148,7 @@ class Store:
                 async with self.engine.begin() as connection:
                     tx = Tx(connection, self._clock)
                     result = await unit(tx)
+                    await self._faults.reached(Point.BEFORE_COMMIT)
             except DBAPIError as error:
                 if _sqlstate(error) in _RETRYABLE_SQLSTATES and attempt < _TRIES:
                     continue
@@ -154,6 +157,7 @@ class Store:
                 raise
             except OSError as error:
                 raise _unavailable(error) from error
+            await self._faults.reached(Point.AFTER_COMMIT)
             _settle(tx)
             return result
         raise AssertionError("unreachable: the last try returns or raises")
@@ -185,7 +189,9 @@ class Store:
     async def migrate_with(self, action: Callable[[Connection], T]) -> T:
         """Run a schema change with a plain connection in one transaction."""
         async with self.engine.begin() as connection:
-            return await connection.run_sync(action)
+            result = await connection.run_sync(action)
+            await self._faults.reached(Point.SCHEMA_MIGRATED)
+            return result
 
 
 class SqliteStore(Store):
@@ -193,10 +199,13 @@ class SqliteStore(Store):
 
     is_postgres = False
 
-    def __init__(self, readers: Engine, writer: Engine, clock: Clock) -> None:
+    def __init__(
+        self, readers: Engine, writer: Engine, clock: Clock, faults: Faults = NO_FAULTS
+    ) -> None:
         self._readers = readers
         self._writer = writer
         self._clock = clock
+        self._faults = faults
         self._queue: asyncio.Queue[_Waiting[Any]] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
         # Only this process writes to the file, so answers hold until its next commit.
@@ -254,12 +263,17 @@ class SqliteStore(Store):
     async def migrate_with(self, action: Callable[[Connection], T]) -> T:
         """Run a schema change with a plain connection in one transaction."""
 
-        def change() -> T:
-            with self._writer.begin() as connection:
-                return action(connection)
-
         try:
-            return await asyncio.to_thread(change)
+            with self._writer.connect() as connection:
+                transaction = await asyncio.to_thread(connection.begin)
+                try:
+                    result = await asyncio.to_thread(action, connection)
+                    await self._faults.reached(Point.SCHEMA_MIGRATED)
+                except BaseException:
+                    transaction.rollback()
+                    raise
+                await asyncio.to_thread(transaction.commit)
+                return result
         finally:
             self._forget()
 
@@ -294,10 +308,12 @@ class SqliteStore(Store):
                             _fail(waiting.done, error)
                         else:
                             finished.append((waiting, result, tx))
+                    await self._faults.reached(Point.BEFORE_COMMIT)
                 except BaseException:
                     transaction.rollback()
                     raise
                 await asyncio.to_thread(transaction.commit)
+                await self._faults.reached(Point.AFTER_COMMIT)
         except Exception as error:  # the commit itself, or the file, failed: nothing is durable
             reason = _unavailable(error)
             reason.__cause__ = error
@@ -332,12 +348,13 @@ def _unavailable(error: BaseException) -> StoreUnavailable:
     return StoreUnavailable(f"The database does not answer: {reason.splitlines()[0][:200]}")
 
 
-def open_store(url: str, clock: Clock) -> Store:
+def open_store(url: str, clock: Clock, faults: Faults = NO_FAULTS) -> Store:
     """Open a store without touching the database yet.
 
     Args:
         url: `postgresql://…`, or `sqlite:///path`.
         clock: What units take as now.
+        faults: What happens around commits.
     """
     # What is stored belongs to customers: an error that ends in a log must not quote it.
     settings: dict[str, Any] = {"hide_parameters": True}
@@ -347,11 +364,11 @@ def open_store(url: str, clock: Clock) -> Store:
         writer = create_engine(url, pool_size=1, max_overflow=0, **settings)
         _prepare_sqlite(readers, "BEGIN")
         _prepare_sqlite(writer, "BEGIN IMMEDIATE")
-        return SqliteStore(readers, writer, clock)
+        return SqliteStore(readers, writer, clock, faults)
     url = url.replace("postgres://", "postgresql://", 1)
     url = url.replace("postgresql://", "postgresql+asyncpg://", 1)
     engine = create_async_engine(url, pool_size=10, max_overflow=20, pool_pre_ping=True, **settings)
-    return Store(engine, clock)
+    return Store(engine, clock, faults)
 
 
 def sqlite_url(path: Path) -> str:
