@@ -7,9 +7,13 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 from sqlalchemy import insert, select
+from sqlalchemy.exc import IntegrityError
 
+from carrick.model.faults import Point
 from carrick.store.tables import store_facts
-from carrick.store.unit import Store, Tx, ping
+from carrick.store.unit import Store, Tx, open_store, ping, running
+from carrick.testing.clock import FakeClock
+from carrick.testing.faults import Hold, PlannedFaults
 
 
 def _add(name: str, value: str = "1") -> Callable[[Tx], Awaitable[None]]:
@@ -45,6 +49,28 @@ async def test_what_is_recalled_is_never_older_than_the_last_write(store: Store)
     await store.write(_add("b"))
 
     assert await store.recall("names", _names) == ["a", "b"]
+
+
+@pytest.mark.parametrize("backend", ["sqlite"])
+async def test_an_error_that_rests_on_a_write_beside_it_is_told_after_that_write(
+    store_url: str, clock: FakeClock
+) -> None:
+    """Whoever is told that something exists finds it: units that share a commit end with it."""
+    faults, hold = PlannedFaults(), Hold()
+    async with running(open_store(store_url, clock, faults)) as store:
+        faults.plan(Point.BEFORE_COMMIT, hold)
+        added = asyncio.create_task(store.write(_add("a")))
+        refused = asyncio.create_task(store.write(_add("a")))
+        await hold.arrived.wait()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        told_early = refused.done()
+        hold.let_go()
+        await added
+        with pytest.raises(IntegrityError):
+            await refused
+
+    assert not told_early
 
 
 async def test_a_unit_that_raises_leaves_nothing(store: Store) -> None:

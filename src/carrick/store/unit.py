@@ -295,6 +295,7 @@ class SqliteStore(Store):
 
     async def _write_batch(self, batch: list[_Waiting[Any]]) -> None:
         finished: list[tuple[_Waiting[Any], Any, Tx]] = []
+        refused: list[tuple[_Waiting[Any], Exception]] = []
         try:
             with self._writer.connect() as connection:
                 transaction = await asyncio.to_thread(connection.begin)
@@ -305,7 +306,7 @@ class SqliteStore(Store):
                             with connection.begin_nested():
                                 result = await waiting.unit(tx)
                         except Exception as error:
-                            _fail(waiting.done, error)
+                            refused.append((waiting, error))
                         else:
                             finished.append((waiting, result, tx))
                     await self._faults.reached(Point.BEFORE_COMMIT)
@@ -322,6 +323,9 @@ class SqliteStore(Store):
             return
         finally:
             self._forget()  # before anybody hears of the commit, and whatever became of it
+        # Not before the commit either: what a unit raised may rest on what the others wrote.
+        for waiting, refusal in refused:
+            _fail(waiting.done, refusal)
         for waiting, result, tx in finished:
             _settle(tx)
             if not waiting.done.done():
