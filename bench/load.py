@@ -16,6 +16,7 @@ import aiohttp
 from bench.processes import Provider, Server
 
 _SETTLED_WITHIN_S = 60.0
+_CAUGHT_UP_WITHIN_S = 900.0
 
 Call = Callable[[], Awaitable[None]]
 
@@ -149,6 +150,30 @@ class Load:
             for call in calls
             if call["method"] == "POST" and call["path"] == "/webhooks"
         }
+
+    async def fail_setups(self, *, is_down: bool) -> None:
+        """Have the provider answer 503 to what setups ask of it, or be well again."""
+        url = f"{self._provider.url}/__control__/faults"
+        fault = {"kind": "status", "path": "/webhooks", "times": None, "status": 503}
+        call = self._http.post(url, json=fault) if is_down else self._http.delete(url)
+        async with call as answer:
+            assert answer.status < 300, await answer.text()
+
+    async def calls_of_setups(self) -> int:
+        """Return how many calls of setups the provider has received."""
+        async with self._http.get(f"{self._provider.url}/__control__/calls") as answer:
+            calls: list[dict[str, Any]] = (await answer.json())["calls"]
+        return sum(call["path"] == "/webhooks" for call in calls)
+
+    async def until_webhooks(self, n: int) -> None:
+        """Wait until the provider holds that many webhooks."""
+        url = f"{self._provider.url}/__control__/webhooks"
+        async with asyncio.timeout(_CAUGHT_UP_WITHIN_S):
+            while True:
+                async with self._http.get(url) as answer:
+                    if len((await answer.json())["webhooks"]) >= n:
+                        return
+                await asyncio.sleep(1)
 
     async def forget_calls(self) -> None:
         """Have the provider forget what it received."""

@@ -10,6 +10,8 @@ from datetime import datetime, timedelta
 import pytest
 
 from carrick.engine import EmbeddedEngine, PostgresEngine, install_schema
+from carrick.lifecycle.turns import Turns
+from carrick.store.mailboxes import Mailbox
 from carrick.store.unit import Store, Tx
 from carrick.testing.clock import FakeClock
 
@@ -48,9 +50,9 @@ class Mailboxes:
         finally:
             self.active[connection_row_id] -= 1
 
-    async def find(self, limit: int) -> list[int]:
-        """Return what is due."""
-        return self.due[:limit]
+    async def find(self, most: int) -> list[Mailbox]:
+        """Return what is due, as if all were of one integration."""
+        return [Mailbox(connection, 1) for connection in self.due[:most]]
 
 
 @pytest.fixture
@@ -71,7 +73,7 @@ def build_engine(store: Store, clock: FakeClock, mailboxes: Mailboxes) -> Callab
                 due=mailboxes.find,
                 clock=clock,
                 node_id=node_id,
-                concurrency=concurrency,
+                turns=Turns(clock, places=concurrency),
                 dequeue_timeout_s=0.2,
             )
         return EmbeddedEngine(
@@ -79,7 +81,7 @@ def build_engine(store: Store, clock: FakeClock, mailboxes: Mailboxes) -> Callab
             due=mailboxes.find,
             clock=clock,
             node_id=node_id,
-            concurrency=concurrency,
+            turns=Turns(clock, places=concurrency),
         )
 
     return build
@@ -111,7 +113,7 @@ def wake(store: Store) -> Callable[..., object]:
             due_at: datetime = tx.now + timedelta(seconds=in_s)
             await engine.wake_in(
                 tx,
-                connection_row_id=connection_row_id,
+                Mailbox(connection_row_id, 1),
                 event_id=event_id,
                 attempt=attempt,
                 due_at=due_at,

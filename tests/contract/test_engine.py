@@ -10,6 +10,7 @@ from sqlalchemy import insert, select
 from tests.contract.conftest import Engine, Mailboxes
 
 from carrick.engine import install_schema
+from carrick.store.mailboxes import Mailbox
 from carrick.store.tables import store_facts
 from carrick.store.unit import Store, Tx
 from carrick.testing.clock import FakeClock
@@ -33,7 +34,7 @@ async def test_a_wake_up_that_was_rolled_back_is_not_followed(
     """A transaction that fails takes its wake-up with it."""
 
     async def unit(tx: Tx) -> None:
-        await engine.wake_in(tx, connection_row_id=7, event_id=1, attempt=1, due_at=tx.now)
+        await engine.wake_in(tx, Mailbox(7, 1), event_id=1, attempt=1, due_at=tx.now)
         raise LookupError
 
     with pytest.raises(LookupError):
@@ -51,7 +52,7 @@ async def test_a_wake_up_written_twice_does_not_disturb_the_transaction(
 
     async def unit(tx: Tx) -> None:
         for _ in range(2):
-            await engine.wake_in(tx, connection_row_id=7, event_id=1, attempt=1, due_at=tx.now)
+            await engine.wake_in(tx, Mailbox(7, 1), event_id=1, attempt=1, due_at=tx.now)
         await tx.execute(insert(store_facts).values(name="kept", value="1"))
 
     async def kept(tx: Tx) -> str | None:
@@ -177,7 +178,7 @@ async def test_a_store_that_is_away_does_not_end_the_sweep(
     """A sweep that fails is tried again."""
     await clock.wait_for_sleepers()
 
-    async def away(limit: int) -> list[int]:
+    async def away(most: int) -> list[Mailbox]:
         raise ConnectionError("away")
 
     engine._sweep._due = away

@@ -11,6 +11,7 @@ from tests.contract.conftest import Engine, Mailboxes
 
 from carrick.engine import install_schema, schema_is_installed
 from carrick.errors import StoreOutdated
+from carrick.store.mailboxes import Mailbox
 from carrick.store.migrate import migrate
 from carrick.store.unit import Store, Tx
 from carrick.testing.clock import FakeClock
@@ -106,7 +107,7 @@ async def test_an_error_of_the_queue_reaches_the_unit_as_one_of_the_store(
     engine = build_engine()
 
     async def unit(tx: Tx) -> None:
-        await engine.wake_in(tx, connection_row_id=7, event_id=1, attempt=1, due_at=tx.now)
+        await engine.wake_in(tx, Mailbox(7, 1), event_id=1, attempt=1, due_at=tx.now)
 
     with pytest.raises(Exception, match="engine_jobs") as raised:
         await store.write(unit)

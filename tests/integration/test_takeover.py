@@ -9,12 +9,15 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from carrick.engine import PostgresEngine, install_schema
+from carrick.lifecycle.turns import Turns
 from carrick.model.clock import SystemClock
+from carrick.store.mailboxes import Mailbox
 from carrick.store.unit import Store, Tx
 
 _NODE = """
 import asyncio, sys
 from carrick.engine import PostgresEngine
+from carrick.lifecycle.turns import Turns
 from carrick.model.clock import SystemClock
 from carrick.store.unit import open_store
 
@@ -23,14 +26,20 @@ async def main():
         print("draining", connection_row_id, flush=True)
         await asyncio.Event().wait()
 
-    async def due(limit):
+    async def due(most):
         return []
 
     clock = SystemClock()
     store = open_store(sys.argv[1], clock)
     await store.start()
     engine = PostgresEngine(
-        store, drain=drain, due=due, clock=clock, node_id="doomed", heartbeat_timeout_s=1
+        store,
+        drain=drain,
+        due=due,
+        clock=clock,
+        node_id="doomed",
+        turns=Turns(clock),
+        heartbeat_timeout_s=1,
     )
     await engine.start()
     print("ready", flush=True)
@@ -53,7 +62,7 @@ async def test_the_wake_up_of_a_killed_node_is_taken_over(
     async def drain(connection_row_id: int) -> None:
         drained.append(connection_row_id)
 
-    async def nothing_due(limit: int) -> list[int]:
+    async def nothing_due(most: int) -> list[Mailbox]:
         return []
 
     survivor = PostgresEngine(
@@ -62,12 +71,13 @@ async def test_the_wake_up_of_a_killed_node_is_taken_over(
         due=nothing_due,
         clock=SystemClock(),
         node_id="survivor",
+        turns=Turns(SystemClock()),
         heartbeat_timeout_s=1,
         dequeue_timeout_s=0.2,
     )
 
     async def unit(tx: Tx) -> None:
-        await survivor.wake_in(tx, connection_row_id=7, event_id=1, attempt=1, due_at=tx.now)
+        await survivor.wake_in(tx, Mailbox(7, 1), event_id=1, attempt=1, due_at=tx.now)
 
     node = await asyncio.create_subprocess_exec(
         sys.executable, "-c", _NODE, store_url, stdout=asyncio.subprocess.PIPE

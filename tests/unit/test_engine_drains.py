@@ -8,6 +8,8 @@ import pytest
 
 from carrick.engine.drains import Drains
 from carrick.engine.sweep import Sweep
+from carrick.lifecycle.turns import Turns
+from carrick.store.mailboxes import Mailbox
 from carrick.testing.clock import FakeClock
 
 
@@ -29,14 +31,14 @@ async def _settle() -> None:
         await asyncio.sleep(0)
 
 
-async def test_a_wake_up_during_a_drain_is_followed_by_one_more_look() -> None:
+async def test_a_wake_up_during_a_drain_is_followed_by_one_more_look(clock: FakeClock) -> None:
     """Any number of wake-ups that arrive during a drain cause exactly one more."""
     gate = Gate()
-    drains = Drains(gate.drain, concurrency=4)
-    first = asyncio.create_task(drains.run(7))
+    drains = Drains(gate.drain, Turns(clock, places=4), clock)
+    first = asyncio.create_task(drains.run(Mailbox(7, 1)))
     await _settle()
     for _ in range(3):
-        await drains.run(7)
+        await drains.run(Mailbox(7, 1))
     gate.open.set()
     await first
 
@@ -44,39 +46,39 @@ async def test_a_wake_up_during_a_drain_is_followed_by_one_more_look() -> None:
     assert drains.count == 0
 
 
-async def test_whoever_waits_for_a_drain_may_leave_without_ending_it() -> None:
+async def test_whoever_waits_for_a_drain_may_leave_without_ending_it(clock: FakeClock) -> None:
     """Cancelling the wake-up that began a drain leaves the drain running."""
     gate = Gate()
-    drains = Drains(gate.drain, concurrency=4)
-    wake_up = asyncio.create_task(drains.run(7))
+    drains = Drains(gate.drain, Turns(clock, places=4), clock)
+    wake_up = asyncio.create_task(drains.run(Mailbox(7, 1)))
     await _settle()
     wake_up.cancel()
     await _settle()
-    assert drains.is_running(7)
+    assert drains.count == 1
 
     gate.open.set()
     await _settle()
     assert drains.count == 0
 
 
-async def test_a_cancelled_drain_is_forgotten() -> None:
+async def test_a_cancelled_drain_is_forgotten(clock: FakeClock) -> None:
     """A connection whose drain was cancelled can be drained again."""
     gate = Gate()
-    drains = Drains(gate.drain, concurrency=4)
-    wake_up = asyncio.create_task(drains.run(7))
+    drains = Drains(gate.drain, Turns(clock, places=4), clock)
+    wake_up = asyncio.create_task(drains.run(Mailbox(7, 1)))
     await _settle()
     drains.cancel()
     with pytest.raises(asyncio.CancelledError):
         await wake_up
     gate.open.set()
-    await drains.run(7)
+    await drains.run(Mailbox(7, 1))
 
     assert gate.begun == [7, 7]
 
 
 async def test_finishing_without_drains_takes_no_time(clock: FakeClock) -> None:
     """There is nothing to wait for when nothing is running."""
-    await Drains(Gate().drain, concurrency=4).finish(clock, 30)
+    await Drains(Gate().drain, Turns(clock, places=4), clock).finish(30)
 
     assert clock.sleepers == 0
 
@@ -91,14 +93,17 @@ async def test_due_mailboxes_that_make_no_progress_wait_for_the_next_sweep(
         begun.append(connection_row_id)
         raise RuntimeError("no progress")
 
-    async def due(limit: int) -> list[int]:
-        return [1, 2, 3][:limit]
+    async def due(most: int) -> list[Mailbox]:
+        return [Mailbox(connection, 1) for connection in (1, 2, 3)]
 
-    drains = Drains(drain, concurrency=1)
+    drains = Drains(drain, Turns(clock, places=1), clock)
     sweep = asyncio.create_task(Sweep(due, drains, clock=clock, interval_s=2).run())
     await clock.wait_for_sleepers()
+    await _settle()
     assert begun == [1, 2, 3]
     await clock.advance(2)
+    await _settle()
     assert begun == [1, 2, 3, 1, 2, 3]
     sweep.cancel()
     await asyncio.wait({sweep})
+    await _settle()

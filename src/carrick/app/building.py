@@ -47,6 +47,7 @@ from carrick.runtime.pool import RunnerLimits, RunnerPool
 from carrick.settings import Settings
 from carrick.store import journal as journal_rows
 from carrick.store import mailboxes
+from carrick.store.mailboxes import Mailbox
 from carrick.store.migrate import migrate, schema_state
 from carrick.store.signals import Signals
 from carrick.store.unit import Store, Tx, open_store, ping, sqlite_url
@@ -80,17 +81,11 @@ class _Engine:
         self.engine: EmbeddedEngine | PostgresEngine | None = None
 
     async def wake_in(
-        self, tx: Tx, *, connection_row_id: int, event_id: int, attempt: int, due_at: datetime
+        self, tx: Tx, mailbox: Mailbox, *, event_id: int, attempt: int, due_at: datetime
     ) -> None:
         """Hand a wake-up to the engine."""
         assert self.engine is not None, "the engine is joined before the first journey"
-        await self.engine.wake_in(
-            tx,
-            connection_row_id=connection_row_id,
-            event_id=event_id,
-            attempt=attempt,
-            due_at=due_at,
-        )
+        await self.engine.wake_in(tx, mailbox, event_id=event_id, attempt=attempt, due_at=due_at)
 
 
 @contextlib.contextmanager
@@ -387,9 +382,14 @@ def _engine(rooms: Rooms, lifecycle: Lifecycle) -> EmbeddedEngine | PostgresEngi
             due=lifecycle.due,
             clock=rooms.clock,
             node_id=rooms.node_id,
+            turns=lifecycle.turns,
         )
     return EmbeddedEngine(
-        drain=lifecycle.drain, due=lifecycle.due, clock=rooms.clock, node_id=rooms.node_id
+        drain=lifecycle.drain,
+        due=lifecycle.due,
+        clock=rooms.clock,
+        node_id=rooms.node_id,
+        turns=lifecycle.turns,
     )
 
 

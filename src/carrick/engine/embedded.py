@@ -23,7 +23,9 @@ from carrick.engine.queue import (
     settings,
 )
 from carrick.engine.sweep import Due, Sweep
+from carrick.lifecycle.turns import Turns
 from carrick.model.clock import Clock
+from carrick.store.mailboxes import Mailbox
 from carrick.store.unit import Tx
 
 #: Wake-ups kept in memory at most; the sweep finds the mailboxes of those beyond.
@@ -44,13 +46,13 @@ class EmbeddedEngine:
         due: Due,
         clock: Clock,
         node_id: str,
-        concurrency: int = 64,
+        turns: Turns,
         sweep_s: float = 2.0,
     ) -> None:
         self._clock = clock
         self._node_id = node_id
-        self._concurrency = max(concurrency, 2 * BATCH)
-        self._drains = Drains(drain, concurrency=concurrency)
+        self._concurrency = max(turns.places, 2 * BATCH)
+        self._drains = Drains(drain, turns, clock)
         self._sweep = Sweep(due, self._drains, clock=clock, interval_s=sweep_s)
         names = settings()
         self._queries = InMemoryQueries(InMemoryDriver(), *builders(names))
@@ -65,10 +67,10 @@ class EmbeddedEngine:
         self._is_stopping = False
 
     async def wake_in(
-        self, tx: Tx, *, connection_row_id: int, event_id: int, attempt: int, due_at: datetime
+        self, tx: Tx, mailbox: Mailbox, *, event_id: int, attempt: int, due_at: datetime
     ) -> None:
         """Ask for a look at the mailbox once the transaction is durable and the event is due."""
-        wake_up = WakeUp(connection_row_id, event_id, attempt)
+        wake_up = WakeUp(mailbox, event_id, attempt)
         delay_s = (due_at - tx.now).total_seconds()
         if delay_s <= 0:
             tx.after_commit(functools.partial(self._wake, wake_up))
@@ -100,7 +102,7 @@ class EmbeddedEngine:
         for task in self._tasks:
             if task.get_name() != "engine-queue":
                 task.cancel()
-        await self._drains.finish(self._clock, limit_s)
+        await self._drains.finish(limit_s)
         if self._tasks:
             await asyncio.wait(self._tasks)
 
@@ -149,9 +151,9 @@ class EmbeddedEngine:
         # The adapter keeps a row of every step of every job for ever.
         await self._queries.clear_queue_log()
 
-    async def _look(self, connection_row_id: int) -> None:
+    async def _look(self, mailbox: Mailbox) -> None:
         try:
-            await self._drains.run(connection_row_id)
+            await self._drains.run(mailbox)
         finally:
             self._handed_on -= 1
             self._looked.set()

@@ -30,7 +30,9 @@ from carrick.engine.queue import (
 from carrick.engine.schema import arguments, schema_is_installed
 from carrick.engine.sweep import Due, Sweep
 from carrick.errors import StoreOutdated
+from carrick.lifecycle.turns import Turns
 from carrick.model.clock import Clock
+from carrick.store.mailboxes import Mailbox
 from carrick.store.unit import Store, Tx
 
 #: Seconds between the removals of PgQueuer's log, which nobody reads.
@@ -52,7 +54,7 @@ class PostgresEngine:
         due: Due,
         clock: Clock,
         node_id: str,
-        concurrency: int = 64,
+        turns: Turns,
         sweep_s: float = 2.0,
         heartbeat_timeout_s: float = 5.0,
         dequeue_timeout_s: float = 3.0,
@@ -66,7 +68,7 @@ class PostgresEngine:
             due: Finds mailboxes with due events that nobody holds.
             clock: What the sweep waits on.
             node_id: This process's name, shown in `pg_stat_activity`.
-            concurrency: How many mailboxes this node drains at a time; at least 32.
+            turns: Whose turn it is, and how many mailboxes this node drains at a time.
             sweep_s: Seconds between sweeps.
             heartbeat_timeout_s: After this long without a sign of life, a node's jobs are taken.
             dequeue_timeout_s: How often the queue is looked at when nothing is announced.
@@ -75,27 +77,27 @@ class PostgresEngine:
         self._store = store
         self._clock = clock
         self._node_id = node_id
-        self._concurrency = max(concurrency, 2 * BATCH)
+        self._concurrency = max(turns.places, 2 * BATCH)
         self._heartbeat_timeout = timedelta(seconds=heartbeat_timeout_s)
         self._dequeue_timeout = timedelta(seconds=dequeue_timeout_s)
         self._reconnect_s = reconnect_s
         self._names = settings()
         self._builders = builders(self._names)
-        self._drains = Drains(drain, concurrency=concurrency)
+        self._drains = Drains(drain, turns, clock)
         self._sweep = Sweep(due, self._drains, clock=clock, interval_s=sweep_s)
         self._stopping = asyncio.Event()
         self._working: asyncio.Task[None] | None = None
         self._sweeping: asyncio.Task[None] | None = None
 
     async def wake_in(
-        self, tx: Tx, *, connection_row_id: int, event_id: int, attempt: int, due_at: datetime
+        self, tx: Tx, mailbox: Mailbox, *, event_id: int, attempt: int, due_at: datetime
     ) -> None:
         """Ask for a look at the mailbox once the transaction is durable and the event is due."""
         delay_s = max(0.0, (due_at - tx.now).total_seconds())
         if delay_s > HORIZON_S:
             return
         assert isinstance(tx.connection, AsyncConnection)
-        wake_up = WakeUp(connection_row_id, event_id, attempt)
+        wake_up = WakeUp(mailbox, event_id, attempt)
         # Putting a job into the queue asks nothing of a driver but `fetch`.
         driver = cast("Driver", _InTransaction(tx.connection))
         await Queries(driver, *self._builders).enqueue(
@@ -127,7 +129,7 @@ class PostgresEngine:
         if self._sweeping is not None:
             self._sweeping.cancel()
             await asyncio.wait({self._sweeping})
-        await self._drains.finish(self._clock, limit_s)
+        await self._drains.finish(limit_s)
         if self._working is not None:
             await asyncio.wait({self._working})
 
@@ -173,13 +175,13 @@ class PostgresEngine:
                     pool.terminate()  # what is still to be said to the database fails at once
                 await _end(running, pruning)
 
-    async def _look(self, driver: _WatchedDriver, connection_row_id: int) -> None:
+    async def _look(self, driver: _WatchedDriver, mailbox: Mailbox) -> None:
         """Drain a mailbox; when the database goes away the drain goes on without its job.
 
         The manager waits for its jobs before it gives up, and a drain can take minutes. Nothing
         depends on the job: the drain holds its mailbox by a lease.
         """
-        draining = asyncio.create_task(self._drains.run(connection_row_id), name="engine-look")
+        draining = asyncio.create_task(self._drains.run(mailbox), name="engine-look")
         lost = asyncio.create_task(driver.lost.wait(), name="engine-lost")
         await asyncio.wait({draining, lost}, return_when=asyncio.FIRST_COMPLETED)
         await _end(draining, lost)

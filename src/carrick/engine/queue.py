@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from pgqueuer import Job, QueueManager
@@ -14,7 +15,10 @@ from pgqueuer.adapters.persistence.qb import (
 from pgqueuer.domain.settings import DBSettings, Durability
 from pgqueuer.domain.types import Channel
 
-from carrick.engine.drains import Drain
+from carrick.store.mailboxes import Mailbox
+
+#: Looks at one mailbox.
+Look = Callable[[Mailbox], Awaitable[None]]
 
 ENTRYPOINT = "drain"
 #: A wake-up for a moment further away than this is left to the sweep.
@@ -27,7 +31,7 @@ BATCH = 16
 class WakeUp:
     """The wish that a connection's mailbox be looked at for one attempt of one event."""
 
-    connection_row_id: int
+    mailbox: Mailbox
     event_id: int
     attempt: int
 
@@ -45,7 +49,8 @@ class WakeUp:
         """The job's content, readable by a person."""
         return json.dumps(
             {
-                "connection_row_id": self.connection_row_id,
+                "connection_row_id": self.mailbox.connection_row_id,
+                "integration_row_id": self.mailbox.integration_row_id,
                 "event_id": self.event_id,
                 "attempt": self.attempt,
             }
@@ -85,9 +90,11 @@ def builders(
     )
 
 
-def handle_with(manager: QueueManager, look: Drain) -> None:
+def handle_with(manager: QueueManager, look: Look) -> None:
     """Have the manager's jobs look at the mailboxes they name."""
 
     @manager.entrypoint(ENTRYPOINT, accepts_context=False)
     async def drain(job: Job) -> None:
-        await look(json.loads(job.payload or b"{}")["connection_row_id"])
+        said = json.loads(job.payload or b"{}")
+        # A node of an earlier version does not say the integration.
+        await look(Mailbox(said["connection_row_id"], said.get("integration_row_id", 0)))

@@ -29,6 +29,15 @@ _NEEDS_CREDENTIALS = frozenset({AuthMode.OAUTH1, AuthMode.OAUTH2, AuthMode.APP, 
 _HAS_SCOPES = frozenset({AuthMode.OAUTH1, AuthMode.OAUTH2, AuthMode.TBA})
 
 
+#: What is kept beside an integration's own columns, because nothing looks for it.
+_SETTINGS = (
+    "override_hosts",
+    "on_refused_reconnect",
+    "function_concurrency",
+    "functions_per_minute",
+)
+
+
 class Providers(Protocol):
     """The catalogue, as far as integrations need it."""
 
@@ -49,6 +58,8 @@ class NewIntegration:
     forward_webhooks: bool = True
     override_hosts: Sequence[str] = ()
     on_refused_reconnect: OnRefusedReconnect = "auth_error"
+    function_concurrency: int = 0
+    functions_per_minute: int = 0
 
 
 @dataclass(frozen=True)
@@ -63,6 +74,9 @@ class IntegrationChanges:
     forward_webhooks: bool | None = None
     override_hosts: Sequence[str] | None = None
     on_refused_reconnect: OnRefusedReconnect | None = None
+    #: 0 takes a limit away.
+    function_concurrency: int | None = None
+    functions_per_minute: int | None = None
 
 
 class Integrations:
@@ -95,7 +109,7 @@ class Integrations:
             "credentials": self._seal(credential_set, "credentials", credentials),
             "integration_config": self._seal(credential_set, "integration_config", config),
             "custom": self._seal(credential_set, "custom", new.custom),
-            "settings": _settings({}, new.override_hosts, new.on_refused_reconnect),
+            "settings": _settings({}, new),
             "forward_webhooks": new.forward_webhooks,
         }
 
@@ -187,9 +201,7 @@ class Integrations:
             secrets["custom"] = changes.custom
         for column, value in secrets.items():
             values[column] = self._seal(sealed.credential_set, column, value)
-        values["settings"] = _settings(
-            sealed.settings, changes.override_hosts, changes.on_refused_reconnect
-        )
+        values["settings"] = _settings(sealed.settings, changes)
         return values
 
     def _provider(self, name: str) -> Provider:
@@ -227,6 +239,8 @@ class Integrations:
             custom=open_column("custom") or {},
             override_hosts=tuple(sealed.settings.get("override_hosts", ())),
             on_refused_reconnect=sealed.settings.get("on_refused_reconnect", "auth_error"),
+            function_concurrency=sealed.settings.get("function_concurrency", 0),
+            functions_per_minute=sealed.settings.get("functions_per_minute", 0),
             forward_webhooks=sealed.forward_webhooks,
             created_at=sealed.created_at,
             updated_at=sealed.updated_at,
@@ -271,16 +285,12 @@ def _refuse_custom(provider: Provider, custom: Mapping[str, str] | None) -> None
 
 
 def _settings(
-    current: Mapping[str, Any],
-    override_hosts: Sequence[str] | None,
-    on_refused_reconnect: OnRefusedReconnect | None,
+    current: Mapping[str, Any], said: NewIntegration | IntegrationChanges
 ) -> dict[str, Any]:
-    settings = dict(current)
-    if override_hosts is not None:
-        settings["override_hosts"] = list(override_hosts)
-    if on_refused_reconnect is not None:
-        settings["on_refused_reconnect"] = on_refused_reconnect
-    return settings
+    given = {name: getattr(said, name) for name in _SETTINGS}
+    if said.override_hosts is not None:
+        given["override_hosts"] = list(said.override_hosts)
+    return {**current, **{name: value for name, value in given.items() if value is not None}}
 
 
 def _renames(sealed: SealedIntegration, changes: IntegrationChanges) -> bool:

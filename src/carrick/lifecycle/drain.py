@@ -13,6 +13,7 @@ from carrick.lifecycle.attempts import Attempt, run
 from carrick.lifecycle.mailbox import Mailboxes
 from carrick.lifecycle.rooms import Rooms
 from carrick.lifecycle.settle import Settle
+from carrick.lifecycle.turns import Turns
 from carrick.model.connection import Connection, ConnectionState
 from carrick.model.event import Effect, Event, FunctionRef, HostFailed, Outcome, Succeeded
 from carrick.model.faults import Point
@@ -20,7 +21,7 @@ from carrick.runtime.subjects import Guard, LiveSubject, Place
 from carrick.store import events as event_rows
 from carrick.store import mailboxes
 from carrick.store.events import EventRow, EventState
-from carrick.store.mailboxes import Lease
+from carrick.store.mailboxes import Lease, Mailbox
 from carrick.store.unit import Tx
 
 #: Interruptions after which a run gets a process of its own.
@@ -30,10 +31,11 @@ _ALONE_AFTER = 2
 class Drain:
     """Drains mailboxes; the engine calls it whenever one may have something due."""
 
-    def __init__(self, rooms: Rooms, mailboxes: Mailboxes, settle: Settle) -> None:
+    def __init__(self, rooms: Rooms, mailboxes: Mailboxes, settle: Settle, turns: Turns) -> None:
         self._rooms = rooms
         self._mailboxes = mailboxes
         self._settle = settle
+        self._turns = turns
 
     async def drain(self, connection_row_id: int) -> None:
         """Run what is due in one connection's mailbox; nothing if somebody else holds it."""
@@ -48,6 +50,7 @@ class Drain:
                 while event is not None:
                     outcome = await self._run(lease, event)
                     await self._ended(event, outcome)
+                    self._turns.note(event.integration_row_id, connection_row_id, outcome)
                     event = await self._settle.settle(lease, event, outcome, then=self._next_in)
                     self._rooms.progress.announce(connection_row_id)
 
@@ -120,6 +123,7 @@ class Drain:
         integration = await rooms.integrations.by_row(event.integration_row_id)
         assert environment is not None, "an environment outlives its events"
         assert integration is not None, "an integration outlives its events"
+        self._turns.learn(integration)
         guard = Guard(rooms.store, lease)
         recorder = Recorder(
             journal=rooms.journal,
@@ -180,10 +184,14 @@ class Drain:
 
         return await self._rooms.store.read(unit)
 
-    async def due(self, limit: int) -> list[int]:
-        """Return connections whose mailbox has something due and no holder, for the sweep."""
+    async def due(self, most: int) -> list[Mailbox]:
+        """Return the mailboxes with something due and no holder, for the sweep.
 
-        async def unit(tx: Tx) -> list[int]:
-            return await event_rows.due_mailboxes(tx, limit)
+        Args:
+            most: Of one integration, so that one that has many does not hide the others.
+        """
 
-        return await self._rooms.store.read(unit)
+        async def unit(tx: Tx) -> list[Mailbox]:
+            return await event_rows.due_mailboxes(tx, most)
+
+        return await self._rooms.store.read(unit, scans=True)

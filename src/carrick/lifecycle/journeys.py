@@ -16,6 +16,7 @@ from carrick.lifecycle.mailbox import Mailboxes, wake
 from carrick.lifecycle.request import Connected, ConnectRequest
 from carrick.lifecycle.rooms import Rooms
 from carrick.lifecycle.settle import Settle
+from carrick.lifecycle.turns import Turns
 from carrick.lifecycle.warmth import Warmth
 from carrick.model.connection import SetupState
 from carrick.model.environment import Environment
@@ -23,6 +24,7 @@ from carrick.model.event import Event
 from carrick.store import connections as rows
 from carrick.store import events as event_rows
 from carrick.store.events import CleanupRow, EventRow, EventState
+from carrick.store.mailboxes import Mailbox
 from carrick.store.unit import Tx
 
 __all__ = [
@@ -67,7 +69,9 @@ class Lifecycle:
         self._delete = Delete(rooms)
         #: Runners kept ready for what is deployed.
         self.warmth = Warmth(rooms)
-        self._drain = Drain(rooms, mailboxes, Settle(rooms, self._delete))
+        #: Whose functions may run on this node now.
+        self.turns = Turns(rooms.clock)
+        self._drain = Drain(rooms, mailboxes, Settle(rooms, self._delete), self.turns)
 
     async def connect(self, request: ConnectRequest) -> Connected:
         """Connect, reconnect or import; see `carrick.lifecycle.connect`."""
@@ -91,9 +95,9 @@ class Lifecycle:
         """Run what is due for one connection; the engine's handler."""
         await self._drain.drain(connection_row_id)
 
-    async def due(self, limit: int) -> list[int]:
-        """Return connections that have something due; the engine's sweep."""
-        return await self._drain.due(limit)
+    async def due(self, most: int) -> list[Mailbox]:
+        """Return mailboxes that have something due; the engine's sweep."""
+        return await self._drain.due(most)
 
     # --- what was left over -----------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from carrick.model.faults import Point
 from carrick.store import events as event_rows
 from carrick.store import mailboxes
 from carrick.store.events import EventRow
-from carrick.store.mailboxes import Lease
+from carrick.store.mailboxes import Lease, Mailbox
 from carrick.store.unit import Tx
 
 #: Seconds between renewals of a lease that lives 6 s.
@@ -115,7 +115,7 @@ async def wake(rooms: Rooms, tx: Tx, event: EventRow, *, again: int = 0) -> None
     await mailboxes.bump(tx, event.connection_row_id)
     await rooms.wake.wake_in(
         tx,
-        connection_row_id=event.connection_row_id,
+        Mailbox(event.connection_row_id, event.integration_row_id),
         event_id=event.id,
         attempt=event.attempt + 100 * event.interruptions + 10_000 * again,
         due_at=event.due_at,

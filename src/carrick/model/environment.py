@@ -45,6 +45,9 @@ class Integration:
     custom: Mapping[str, str] = field(default_factory=dict, repr=False)
     override_hosts: tuple[str, ...] = ()
     on_refused_reconnect: Literal["auth_error", "keep"] = "auth_error"
+    #: Setups and cleanups that a node runs at a time, and begins in a minute; 0 is no limit.
+    function_concurrency: int = 0
+    functions_per_minute: int = 0
     forward_webhooks: bool = True
     created_at: datetime | None = None
     updated_at: datetime | None = None

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Row, bindparam, exists, func, insert, literal_column, or_, select, update
 
 from carrick.model.event import Event, Occasion
+from carrick.store.mailboxes import Mailbox
 from carrick.store.tables import connections, lifecycle_events
 from carrick.store.unit import Tx
 
@@ -185,11 +186,23 @@ async def change(tx: Tx, event_id: int, **values: Any) -> None:
     await tx.execute(_CHANGE, {"event_row": event_id, "updated_at": tx.now, **values})
 
 
-async def due_mailboxes(tx: Tx, limit: int) -> list[int]:
-    """Return connections whose first unfinished event is due and that nobody holds."""
+async def due_mailboxes(tx: Tx, most: int) -> list[Mailbox]:
+    """Return mailboxes whose first unfinished event is due and that nobody holds.
+
+    Args:
+        tx: The transaction.
+        most: How many of each integration, the longest due first.
+    """
     earlier = lifecycle_events.alias("earlier")
-    statement = (
-        select(lifecycle_events.c.connection_row_id)
+    place = func.row_number().over(
+        partition_by=lifecycle_events.c.integration_row_id, order_by=lifecycle_events.c.due_at
+    )
+    found = (
+        select(
+            lifecycle_events.c.connection_row_id,
+            lifecycle_events.c.integration_row_id,
+            place.label("place"),
+        )
         .join(connections, connections.c.id == lifecycle_events.c.connection_row_id)
         .where(
             lifecycle_events.c.state.in_(UNFINISHED),
@@ -201,10 +214,12 @@ async def due_mailboxes(tx: Tx, limit: int) -> list[int]:
                 earlier.c.state.in_(UNFINISHED),
             ),
         )
-        .order_by(lifecycle_events.c.due_at)
-        .limit(limit)
+        .subquery()
     )
-    return [row.connection_row_id for row in await tx.rows(statement)]
+    statement = select(found).where(found.c.place <= most).order_by(found.c.place)
+    return [
+        Mailbox(row.connection_row_id, row.integration_row_id) for row in await tx.rows(statement)
+    ]
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,14 @@ LEASE_S = 6.0
 
 
 @dataclass(frozen=True)
+class Mailbox:
+    """A connection's mailbox, and the integration whose functions it is for."""
+
+    connection_row_id: int
+    integration_row_id: int
+
+
+@dataclass(frozen=True)
 class Lease:
     """The right to run one connection's functions."""
 

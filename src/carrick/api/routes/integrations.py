@@ -77,6 +77,8 @@ async def create_integration(
         forward_webhooks=body.forward_webhooks,
         override_hosts=body.override_hosts,
         on_refused_reconnect=body.on_refused_reconnect,
+        function_concurrency=body.function_concurrency,
+        functions_per_minute=body.functions_per_minute,
     )
     return wrapped(_shown(rooms, await rooms.integrations.create(asker.environment.row_id, new)))
 
@@ -136,6 +138,8 @@ async def update_integration(
         forward_webhooks=body.forward_webhooks,
         override_hosts=body.override_hosts,
         on_refused_reconnect=body.on_refused_reconnect,
+        function_concurrency=body.function_concurrency,
+        functions_per_minute=body.functions_per_minute,
     )
     changed = await rooms.integrations.update(asker.environment.row_id, unique_key, changes)
     return wrapped(_shown(rooms, changed))

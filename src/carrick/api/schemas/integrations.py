@@ -65,11 +65,19 @@ IntegrationCredentials = Annotated[
     ClientInput | AppInput | CustomInput, Field(discriminator="type")
 ]
 _Config = dict[str, Annotated[str, StringConstraints(max_length=8192)]]
+_Limit = Annotated[
+    int,
+    Field(
+        ge=0,
+        le=100_000,
+        description="Of the integration's setups and cleanups, on each node; 0 is no limit.",
+    ),
+]
 _Hosts = Annotated[list[Text255], Field(max_length=50)]
 
 
 class IntegrationCreation(Strict):
-    """`POST /integrations`; the last two are Carrick's own."""
+    """`POST /integrations`; the last four are Carrick's own."""
 
     provider: ProviderName
     unique_key: IntegrationId
@@ -82,6 +90,8 @@ class IntegrationCreation(Strict):
         default_factory=list, description="Further hosts credentials may be sent to."
     )
     on_refused_reconnect: Literal["auth_error", "keep"] = "auth_error"
+    function_concurrency: _Limit = 0
+    functions_per_minute: _Limit = 0
 
 
 class IntegrationPatch(Strict):
@@ -95,6 +105,8 @@ class IntegrationPatch(Strict):
     custom: _Config | None = None
     override_hosts: _Hosts | None = None
     on_refused_reconnect: Literal["auth_error", "keep"] | None = None
+    function_concurrency: _Limit | None = None
+    functions_per_minute: _Limit | None = None
 
 
 class QuickstartCreation(Strict):
@@ -159,6 +171,8 @@ class IntegrationObject(TypedDict):
     forward_webhooks: bool
     override_hosts: list[str]
     on_refused_reconnect: str
+    function_concurrency: int
+    functions_per_minute: int
     created_at: str | None
     updated_at: str | None
 
@@ -235,6 +249,8 @@ def integration_object(
         "forward_webhooks": integration.forward_webhooks,
         "override_hosts": list(integration.override_hosts),
         "on_refused_reconnect": integration.on_refused_reconnect,
+        "function_concurrency": integration.function_concurrency,
+        "functions_per_minute": integration.functions_per_minute,
         "created_at": with_z_or_none(integration.created_at),
         "updated_at": with_z_or_none(integration.updated_at),
     }

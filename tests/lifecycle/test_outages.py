@@ -1,0 +1,82 @@
+"""A provider that is out holds up nobody else's functions, and nothing of its own is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import textwrap
+
+from tests.lifecycle.house import HEAD, House
+
+from carrick.deployments import pack, read_project
+from carrick.environments import NewIntegration
+from carrick.lifecycle.turns import OUTAGE_AFTER
+from carrick.model.connection import SetupState
+
+SETUP = """
+@create_on_event(
+    event="post-connection-creation", description="Register", waits=[2], attempts=3
+)
+async def function(ctx: EventContext) -> None:
+    await ctx.post("/webhooks", data={"url": "https://app.example/" + ctx.connection_id})
+"""
+#: What another integration's setup asks of the same provider.
+OTHER = SETUP.replace("/webhooks", "/api/echo")
+
+
+async def deploy_both(house: House) -> None:
+    """Deploy a setup for `acme`, and another one for an integration of its own."""
+    await house.app.rooms.integrations.create(
+        house.environment.row_id, NewIntegration(integration_id="other", provider="api-key")
+    )
+    root = house.project / "both"
+    for integration, source in (("acme", SETUP), ("other", OTHER)):
+        folder = root / integration / "on_events"
+        folder.mkdir(parents=True)
+        (folder / "register.py").write_text(HEAD + textwrap.dedent(source))
+    bundle = pack(read_project(root))
+    await house.app.rooms.deployments.deploy(house.environment.row_id, bundle)
+
+
+async def connect_many(house: House, count: int) -> list[int]:
+    """Connect that many accounts of `acme` and return the connections' rows."""
+    account = house.provider.add_account("ann")
+    made = await asyncio.gather(
+        *(house.connect(account, f"customer-{number}") for number in range(count))
+    )
+    return [connected.connection.row_id for connected in made]
+
+
+async def test_setups_that_hang_hold_up_no_other_integration(house: House) -> None:
+    """However many functions of one integration hang, the next integration's has a place."""
+    await deploy_both(house)
+    house.provider.fail("hang", path="/webhooks", times=None)
+    await connect_many(house, house.app.services.lifecycle.turns.places + 10)
+
+    account = house.provider.add_account("bob")
+    made = await house.connect(account, "one", integration_id="other")
+    await house.finished(made.connection.row_id)
+
+    row = await house.row(made.connection.row_id)
+    assert row.setup is SetupState.DONE
+
+
+async def test_an_outage_costs_no_attempts_and_ends_by_itself(house: House) -> None:
+    """While a provider answers 503 its functions wait; when it is back each runs once."""
+    await deploy_both(house)
+    house.provider.fail("status", path="/webhooks", times=None, status=503)
+    rows = await connect_many(house, 60)
+    await house.provider.until(lambda: len(house.writes()) >= OUTAGE_AFTER)
+    validated = await house.connect(
+        house.provider.add_account("bob"), "one", integration_id="other"
+    )
+    await house.finished(validated.connection.row_id)
+    # What was under way when the outage was noticed; from then on one at a time.
+    assert len(house.writes()) < len(rows)
+
+    house.provider.recover()
+    for row_id in rows:
+        await house.finished(row_id)
+
+    states = [(await house.row(row_id)).setup for row_id in rows]
+    assert states == [SetupState.DONE] * 60
+    assert len(house.provider.webhooks) == 60

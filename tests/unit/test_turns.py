@@ -1,0 +1,130 @@
+"""Whose turn it is on one node: shares, outages, and what a developer allows."""
+
+from __future__ import annotations
+
+import pytest
+
+from carrick.lifecycle.turns import OUTAGE_AFTER, Turns
+from carrick.model.environment import Integration, IntegrationState
+from carrick.model.event import ActionRefused, Defective, Outcome, ProviderFailed, Succeeded
+from carrick.testing.clock import FakeClock
+
+SLACK, GITHUB, STRIPE = 1, 2, 3
+DOWN = ProviderFailed(503, "unavailable")
+
+
+@pytest.fixture
+def turns(clock: FakeClock) -> Turns:
+    """The turns of a node with sixteen places."""
+    return Turns(clock, places=16)
+
+
+def all_of(turns: Turns, integration: int) -> int:
+    """Take every turn an integration gets now, and return how many that were."""
+    taken = 0
+    while turns.take(integration):
+        taken += 1
+    return taken
+
+
+def tell(turns: Turns, integration: int, *outcomes: Outcome) -> None:
+    """Have one connection after another end like that."""
+    for number, outcome in enumerate(outcomes):
+        turns.note(integration, number, outcome)
+
+
+async def test_nobody_takes_more_than_half_of_what_is_free(turns: Turns) -> None:
+    """However much one integration has to do, there is room for the next one, and the next."""
+    assert [all_of(turns, each) for each in (SLACK, GITHUB, STRIPE)] == [8, 4, 2]
+    turns.give_back(SLACK)
+    turns.give_back(SLACK)
+    assert all_of(turns, STRIPE) == 1
+
+
+async def test_a_few_failures_are_no_outage(turns: Turns) -> None:
+    """One connection that fails again and again, or a few, do not hold up the others."""
+    for _ in range(50):
+        turns.note(SLACK, 7, DOWN)
+    tell(turns, SLACK, *[DOWN] * (OUTAGE_AFTER - 2), Succeeded(), *[DOWN] * (OUTAGE_AFTER - 1))
+    assert all_of(turns, SLACK) == 8
+
+
+@pytest.mark.parametrize(
+    "outcome", [ActionRefused("no"), Defective("KeyError"), ProviderFailed(404, "not found")]
+)
+async def test_what_is_not_the_provider_s_fault_is_no_outage(
+    turns: Turns, outcome: Outcome
+) -> None:
+    """A function that refuses, is wrong, or is told no by a provider that works."""
+    tell(turns, SLACK, *[outcome] * 50)
+    assert all_of(turns, SLACK) == 8
+
+
+async def test_during_an_outage_one_is_tried_at_a_time_ever_less_often(
+    turns: Turns, clock: FakeClock
+) -> None:
+    """Pauses double up to fifteen seconds; other integrations do not notice."""
+    tell(turns, SLACK, *[DOWN] * OUTAGE_AFTER)
+    waits = []
+    for connection in range(7):
+        wait_s = turns.opens_in(SLACK)
+        assert wait_s is not None
+        assert not turns.take(SLACK)
+        await clock.advance(wait_s)
+        assert all_of(turns, SLACK) == 1
+        turns.note(SLACK, connection, DOWN)
+        turns.give_back(SLACK)
+        waits.append(wait_s)
+    assert waits == [1, 2, 4, 8, 15, 15, 15]
+    assert all_of(turns, GITHUB) == 8
+
+
+async def test_a_provider_that_comes_back_is_not_met_by_everything_at_once(
+    turns: Turns, clock: FakeClock
+) -> None:
+    """Each success doubles how many may follow, until the outage is over."""
+    tell(turns, SLACK, *[DOWN] * OUTAGE_AFTER)
+    await clock.advance(1)
+    admitted = []
+    for _ in range(5):
+        count = all_of(turns, SLACK)
+        admitted.append(count)
+        turns.note(SLACK, 1, Succeeded())
+        for _ in range(count):
+            turns.give_back(SLACK)
+    assert admitted == [1, 2, 4, 8, 8]
+
+
+async def test_a_provider_says_itself_when_to_come_back(turns: Turns, clock: FakeClock) -> None:
+    """`Retry-After` is heeded where it asks for more, up to five minutes."""
+    asked = ProviderFailed(429, "slow down", retry_after_s=90)
+    tell(turns, SLACK, *[asked] * OUTAGE_AFTER)
+    assert turns.opens_in(SLACK) == 90
+    await clock.advance(90)
+    turns.note(SLACK, 9, ProviderFailed(429, "slow down", retry_after_s=86_400))
+    assert turns.opens_in(SLACK) == 300
+
+
+async def test_an_integration_has_limits_of_its_own(turns: Turns, clock: FakeClock) -> None:
+    """What the developer set bounds how many run at a time and how many begin in a minute."""
+    turns.learn(integration(function_concurrency=3))
+    assert all_of(turns, SLACK) == 3
+    turns.learn(integration(function_concurrency=0, functions_per_minute=60))
+    assert all_of(turns, SLACK) == 1
+    assert turns.opens_in(SLACK) == 1
+    await clock.advance(1)
+    assert all_of(turns, SLACK) == 1
+
+
+def integration(**settings: int) -> Integration:
+    """Return an integration with settings."""
+    return Integration(
+        row_id=SLACK,
+        environment_id=1,
+        integration_id="slack",
+        provider="slack",
+        display_name=None,
+        state=IntegrationState.ACTIVE,
+        credentials=None,
+        **settings,
+    )
