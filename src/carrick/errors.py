@@ -299,6 +299,20 @@ class OAuthCallbackInvalid(CarrickError):
     status = 400
 
 
+class OAuthTokenRefused(CarrickError):
+    """The provider gave no token."""
+
+    code = "token_err"
+    status = 400
+
+
+class OAuthGrantNotOffered(CarrickError):
+    """The provider's definition exchanges something else than an authorization code."""
+
+    code = "grant_type_err"
+    status = 400
+
+
 class ConnectionBusy(CarrickError):
     """A function of this connection is still running. Try again in a moment."""
 

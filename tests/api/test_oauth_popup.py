@@ -7,81 +7,22 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
-import aiohttp
 import pytest
-from tests.api.asking import Answer
+from tests.api.browser import CALLBACK, Browser, count, message_of, went_wrong
 from tests.api.conftest import Desk, Opener
 from tests.lifecycle.house import SETUP, VALIDATE, House
 
-from carrick.api.popups import Waiting
 from carrick.app.housekeeping import Housekeeping
+from carrick.auth.authorization_code import demand_code_grant
+from carrick.errors import OAuthGrantNotOffered
 from carrick.store import oauth_states
 from carrick.testing.clock import FakeClock
 from carrick.testing.fake_provider import Account
 from carrick.vault import hash_token
-
-CALLBACK = "https://carrick.example/oauth/callback"
-
-
-@dataclass
-class Browser:
-    """A person with a popup: cookies, a socket that waits, and the pages that were shown."""
-
-    desk: Desk
-    waiting: Waiting
-    cookies: dict[str, str] = field(default_factory=dict)
-
-    async def begin(self, token: str | None, key: str = "oauth", **query: str) -> Answer:
-        """Open the popup."""
-        given = {"ws_client_id": self.waiting.id, **query}
-        if token is not None:
-            given["connect_session_token"] = token
-        return await self._get(f"/oauth/connect/{quote(key)}?{urlencode(given)}")
-
-    async def consent(self, location: str, account: Account | None = None) -> str:
-        """Consent at the provider and return the query string the callback gets."""
-        hint = f"&login_hint={quote(account.name)}" if account is not None else ""
-        async with (
-            aiohttp.ClientSession() as http,
-            http.get(location + hint, allow_redirects=False) as answer,
-        ):
-            assert answer.status == 302, await answer.text()
-            back = answer.headers["Location"]
-        assert back.startswith(f"{CALLBACK}?")
-        return urlsplit(back).query
-
-    async def come_back(self, query: str) -> Answer:
-        """Follow the provider's redirect to the callback."""
-        return await self._get(f"/oauth/callback?{query}")
-
-    async def _get(self, target: str) -> Answer:
-        jar = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
-        headers = {"cookie": jar} if jar else {}
-        answer = await self.desk.ask("GET", target, key=None, headers=headers)
-        if "set-cookie" in answer.headers:
-            name, _, value = answer.headers["set-cookie"].partition(";")[0].partition("=")
-            self.cookies[name] = value
-        return answer
-
-    @property
-    def frame(self) -> dict[str, Any] | None:
-        """What the socket was told."""
-        told = self.waiting.frame
-        return json.loads(told.result()) if told.done() else None
-
-
-def message_of(page: Answer) -> Mapping[str, Any]:
-    """Return what a page posts to the window that opened it."""
-    assert page.headers["content-type"].startswith("text/html")
-    match = re.search(rb"const message = (.*);", page.body)
-    assert match is not None
-    message: Mapping[str, Any] = json.loads(match[1])
-    return message
 
 
 @pytest.fixture
@@ -120,23 +61,6 @@ async def browser(integrated: Desk) -> AsyncIterator[Browser]:
 def house(integrated: Desk, tmp_path: Any) -> House:
     """The same server, for deploying to."""
     return House(integrated.app, integrated.provider, integrated.environment, tmp_path / "projects")
-
-
-async def count(desk: Desk) -> int:
-    """Return how many connections there are."""
-    return len((await desk.ask("GET", "/connections")).json["connections"])
-
-
-async def went_wrong(browser: Browser, page: Answer, error_type: str) -> str:
-    """Check that page and frame tell of an error, that nothing is left, and return the message."""
-    assert page.status == 400, page.body
-    frame = browser.frame
-    assert frame is not None
-    assert (frame["message_type"], frame["error_type"]) == ("error", error_type), frame
-    assert frame["provider_config_key"] == "oauth"
-    assert message_of(page)["payload"]["errorType"] == error_type
-    assert await count(browser.desk) == 0
-    return str(frame["error_desc"])
 
 
 # --- the way that works ---------------------------------------------------------------------
@@ -204,7 +128,7 @@ async def test_the_cookie_is_for_this_server_alone(browser: Browser) -> None:
     desk.provider.add_account("org-a")
     answer = await browser.begin(await desk.session())
     parts = {part.strip().lower() for part in answer.headers["set-cookie"].split(";")[1:]}
-    assert parts == {"httponly", "secure", "samesite=lax", "path=/", "max-age=600"}
+    assert parts == {"httponly", "secure", "samesite=none", "path=/", "max-age=600"}
     page = await browser.come_back(await browser.consent(answer.headers["location"]))
     assert "max-age=0" in page.headers["set-cookie"].lower()
 
@@ -475,6 +399,41 @@ async def test_a_state_works_once(browser: Browser) -> None:
     assert page.status == 400
     assert message_of(page)["payload"]["errorType"] == "state_err"
     assert await count(browser.desk) == 1
+
+
+async def test_looking_at_an_address_uses_nothing_up(browser: Browser) -> None:
+    """A HEAD of the callback, as link scanners send it, is refused and leaves the state alone."""
+    query = await begun(browser)
+    looked = await browser.get(f"/oauth/callback?{query}", "HEAD")
+    assert (looked.status, looked.headers["allow"]) == (405, "GET")
+    assert (await browser.come_back(query)).status == 200
+
+
+@pytest.mark.parametrize("name", ["payload", "customField"])
+async def test_a_state_may_come_back_under_another_name(browser: Browser, name: str) -> None:
+    """Some providers bring it as `payload` or `customField`."""
+    query = dict(parse_qsl(await begun(browser)))
+    state = query.pop("state")
+    assert (await browser.come_back(urlencode({**query, name: state}))).status == 200
+
+
+async def test_a_change_at_the_provider_goes_back_there(browser: Browser) -> None:
+    """`setup_action` without a state is nobody's flow: back to where the person came from."""
+    target = "/oauth/callback?setup_action=update&installation_id=1"
+    cases = {"https://github.example/settings": 302, "javascript:alert(1)": 400, "": 400}
+    for referer, status in cases.items():
+        headers = {"referer": referer} if referer else {}
+        answer = await browser.desk.ask("GET", target, key=None, headers=headers)
+        assert answer.status == status
+        assert answer.headers.get("location") == (referer if status == 302 else None)
+
+
+async def test_only_what_exchanges_codes_can_begin(browser: Browser) -> None:
+    """A definition whose token endpoint takes another grant is `grant_type_err`."""
+    catalogue = browser.desk.app.rooms.catalogue
+    assert catalogue.get("oauth2").definition["token_params"]["grant_type"] == "authorization_code"
+    with pytest.raises(OAuthGrantNotOffered):
+        demand_code_grant(catalogue.get("oauth2-client-credentials"))
 
 
 async def test_two_callbacks_at_once_make_one_connection(browser: Browser) -> None:

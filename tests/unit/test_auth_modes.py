@@ -36,8 +36,8 @@ def obtained(steps: Steps) -> Credentials:
 def test_modes_that_are_not_offered_are_refused() -> None:
     """A mode is offered under its own name or not at all."""
     assert all(mode_for(name).auth_mode is name for name in MODES)
-    with pytest.raises(InvalidAuthMode, match="OAUTH1"):
-        mode_for(AuthMode.OAUTH1)
+    with pytest.raises(InvalidAuthMode, match="MCP_OAUTH2"):
+        mode_for(AuthMode.MCP_OAUTH2)
 
 
 @pytest.mark.parametrize(

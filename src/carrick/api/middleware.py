@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from carrick.api.errors import error_answer, unexpected_answer
-from carrick.errors import InvalidContentType
+from carrick.errors import InvalidContentType, MethodNotAllowed
 from carrick.model.clock import Chance, Clock
 
 #: Asked every few seconds by whoever watches the server; nobody reads that.
@@ -41,6 +41,8 @@ _EXPOSED_HEADERS = (
     "X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset"
 )
 _TELEMETRY = "/connect/telemetry"
+#: Addresses whose GET does something.
+_ONCE = re.compile(r"/(?:oauth/(?:connect|callback)|app-auth/connect)", re.IGNORECASE)
 _JSON_ONLY = re.compile(
     r"/(oauth|api-auth|auth|providers|environments|integrations|connections?|environment"
     r"|environment-variables|sync|cli|records|mcp|scripts|functions|action|connect|v1"
@@ -131,7 +133,8 @@ class TolerantPaths:
     """Lets a path end in a slash and HEAD be asked of whatever answers GET.
 
     No redirects: some clients drop the Authorization header on the way. What comes after `/proxy`
-    is somebody else's path and stays as it is.
+    is somebody else's path and stays as it is. A popup's addresses work once, so they are not for
+    those who only look (link scanners): they answer GET alone.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -146,6 +149,11 @@ class TolerantPaths:
             if literal and len(path) > 1:
                 scope["path"] = path.removesuffix("/")
             if scope["method"] == "HEAD":
+                if _ONCE.match(path):
+                    refusal = error_answer(MethodNotAllowed())
+                    refusal.headers["Allow"] = "GET"
+                    await refusal(scope, receive, send)
+                    return
                 scope["method"] = "GET"
         await self._app(scope, receive, send)
 

@@ -24,7 +24,9 @@ from carrick.errors import (
     OAuthCallbackInvalid,
     OAuthClientMissing,
     OAuthCookieMismatch,
+    OAuthGrantNotOffered,
     OAuthStateUnknown,
+    OAuthTokenRefused,
     TooManyRequests,
     Unauthenticated,
     UnknownIntegration,
@@ -58,7 +60,9 @@ _SAME_WORD = (
     OAuthCallbackInvalid,
     OAuthClientMissing,
     OAuthCookieMismatch,
+    OAuthGrantNotOffered,
     OAuthStateUnknown,
+    OAuthTokenRefused,
     TooManyRequests,
     Unauthenticated,
 )
@@ -98,11 +102,20 @@ def failure_of(error: Exception) -> Failure:
 
 def success_frame(connection: Connection) -> Mapping[str, Any]:
     """Return what tells a socket that it worked."""
+    return _success(connection.integration_id, connection.connection_id, is_pending=False)
+
+
+def pending_frame(integration_id: str, connection_id: str) -> Mapping[str, Any]:
+    """Return what tells a socket that somebody else has to agree first."""
+    return _success(integration_id, connection_id, is_pending=True)
+
+
+def _success(integration_id: str, connection_id: str, *, is_pending: bool) -> Mapping[str, Any]:
     return {
         "message_type": "success",
-        "provider_config_key": connection.integration_id,
-        "connection_id": connection.connection_id,
-        "is_pending": False,
+        "provider_config_key": integration_id,
+        "connection_id": connection_id,
+        "is_pending": is_pending,
     }
 
 

@@ -68,6 +68,17 @@ def success_page(nonce: str) -> Response:
     )
 
 
+def pending_page(nonce: str) -> Response:
+    """Return the page that says that somebody else has to agree; it closes itself, too."""
+    return _page(
+        nonce,
+        HTTPStatus.OK,
+        "Almost connected",
+        ["Somebody has to approve the installation first.", "You can close this window."],
+        {"type": "nango_oauth_callback_success"},
+    )
+
+
 def error_page(
     nonce: str, text: str, error_type: str, details: Mapping[str, Any] | None = None
 ) -> Response:

@@ -6,35 +6,64 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from carrick.auth.api_key import ApiKey
-from carrick.auth.authorization_code import authorization_url, exchange
+from carrick.auth.authorization_code import AuthorizationCode, authorization_url, exchange
 from carrick.auth.basic import Basic
-from carrick.auth.mode import Mode, ModeContext, Obtained, Render, Steps
+from carrick.auth.mode import (
+    Mode,
+    ModeContext,
+    Obtained,
+    Render,
+    SigningMode,
+    Steps,
+    immediately,
+)
 from carrick.auth.none import Unauthenticated
+from carrick.auth.oauth1 import OAuth1
 from carrick.auth.oauth2 import OAuth2
 from carrick.auth.oauth2_cc import OAuth2ClientCredentials
+from carrick.auth.popup import Asking, Consent, Departure, Paused, PopupMode, demand_own
+from carrick.auth.tba import Tba
 from carrick.errors import InvalidAuthMode
 from carrick.model.auth import AuthMode
 
 __all__ = [
     "MODES",
+    "POPUPS",
+    "Asking",
+    "Consent",
+    "Departure",
     "Mode",
     "ModeContext",
     "Obtained",
+    "Paused",
+    "PopupMode",
     "Render",
+    "SigningMode",
     "Steps",
     "authorization_url",
+    "demand_own",
     "exchange",
+    "immediately",
     "mode_for",
+    "popup_for",
 ]
 
 _OFFERED: tuple[Mode, ...] = (
     OAuth2(),
     OAuth2ClientCredentials(),
+    OAuth1(),
+    Tba(),
     ApiKey(),
     Basic(),
     Unauthenticated(),
 )
 MODES: Mapping[AuthMode, Mode] = MappingProxyType({mode.auth_mode: mode for mode in _OFFERED})
+
+_IN_A_POPUP: tuple[PopupMode, ...] = (AuthorizationCode(), OAuth1())
+#: Modes that need the user's browser.
+POPUPS: Mapping[AuthMode, PopupMode] = MappingProxyType(
+    {mode.auth_mode: mode for mode in _IN_A_POPUP}
+)
 
 
 def mode_for(auth_mode: AuthMode) -> Mode:
@@ -47,3 +76,15 @@ def mode_for(auth_mode: AuthMode) -> Mode:
     if mode is None:
         raise InvalidAuthMode(f"This server does not offer the auth mode {auth_mode.value}.")
     return mode
+
+
+def popup_for(auth_mode: AuthMode) -> PopupMode:
+    """Return the browser's part of a mode.
+
+    Raises:
+        InvalidAuthMode: The mode needs no browser, or this server does not offer it.
+    """
+    popup = POPUPS.get(auth_mode)
+    if popup is None:
+        raise InvalidAuthMode(f"The auth mode {auth_mode.value} is not connected in a popup.")
+    return popup

@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
-from carrick.auth.mode import ModeContext, Steps
+from carrick.auth.mode import ModeContext, Obtained, Steps
 from carrick.auth.oauth2 import obtained_from
+from carrick.auth.popup import Asking, Consent, Departure, not_brought
 from carrick.auth.scopes import demand_granted
 from carrick.auth.token_answer import read_token_answer
 from carrick.auth.token_request import (
@@ -21,10 +22,85 @@ from carrick.auth.token_request import (
     token_request,
     token_url,
 )
-from carrick.errors import InvalidAuthMode
+from carrick.errors import InvalidAuthMode, OAuthGrantNotOffered
+from carrick.model.auth import AuthMode
+from carrick.model.provider import Provider
 
 #: A caller's parameter with this value takes away one of the provider definition.
 _REMOVED = "undefined"
+
+
+class AuthorizationCode:
+    """OAUTH2 in the browser: out for a code, back to exchange it."""
+
+    auth_mode = AuthMode.OAUTH2
+    needs: tuple[str, ...] = ("client_id", "client_secret")
+    takes_params = True
+
+    def leave(self, ctx: ModeContext, consent: Consent) -> Asking[Departure]:
+        """Go to the consent page.
+
+        Raises:
+            OAuthGrantNotOffered: The definition does not exchange codes.
+        """
+        demand_code_grant(ctx.provider)
+        yield from ()
+        url = authorization_url(
+            ctx,
+            consent.state,
+            consent.redirect_uri,
+            consent.code_verifier,
+            scopes=consent.scopes,
+            params=consent.params,
+            config_override=consent.config_override,
+        )
+        return Departure(url)
+
+    def read_callback(
+        self, provider: Provider, consent: Consent, answer: Mapping[str, str]
+    ) -> Mapping[str, str]:
+        """Return the code, whatever the provider calls it."""
+        return {"code": demand_code(provider, answer)}
+
+    def come_back(
+        self, ctx: ModeContext, consent: Consent, brought: Mapping[str, str]
+    ) -> Asking[Obtained]:
+        """Exchange the code."""
+        return exchange(
+            ctx,
+            brought["code"],
+            consent.redirect_uri,
+            consent.code_verifier,
+            scopes=consent.scopes,
+            config_override=consent.config_override,
+            refresh_token_override=consent.refresh_token_override,
+        )
+
+
+def demand_code_grant(provider: Provider) -> None:
+    """Demand a definition whose token endpoint takes authorization codes.
+
+    Raises:
+        OAuthGrantNotOffered: It takes something else.
+    """
+    params = provider.definition.get("token_params")
+    grant = params.get("grant_type") if isinstance(params, Mapping) else None
+    if grant not in (None, "authorization_code"):
+        raise OAuthGrantNotOffered(f"The provider's token endpoint takes {str(grant)[:100]}.")
+
+
+def demand_code(provider: Provider, answer: Mapping[str, str]) -> str:
+    """Return the authorization code of a callback.
+
+    Raises:
+        OAuthCallbackInvalid: There is none; `payload` holds what the provider said instead.
+    """
+    other = provider.definition.get("authorization_code_param_in_callback")
+    names = (str(other), "code") if other else ("code",)
+    code = next((answer[name] for name in names if answer.get(name)), None)
+    if code is None or answer.get("error"):
+        raise not_brought("authorization code", answer)
+    return code
 
 
 def authorization_url(

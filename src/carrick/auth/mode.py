@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from carrick.model.auth import AuthMode, Credentials
 from carrick.model.environment import Integration
@@ -53,6 +53,8 @@ class ModeContext:
     connection_config: Mapping[str, Any]
     now: datetime
     render: Render = field(default=no_templates, repr=False)
+    #: Random text, another one in every context: what is signed with it counts once.
+    nonce: str = ""
 
 
 class Mode(Protocol):
@@ -83,6 +85,20 @@ class Mode(Protocol):
 
     def template_values(self, credentials: Credentials) -> Mapping[str, Any]:
         """Return what the credentials are called in the templates of the provider definition."""
+
+
+@runtime_checkable
+class SigningMode(Protocol):
+    """A mode that signs each request, and therefore has to see the whole of it."""
+
+    def sign(
+        self, ctx: ModeContext, credentials: Credentials, request: OutboundRequest
+    ) -> OutboundRequest:
+        """Return the request signed; nothing may be changed in it afterwards.
+
+        Raises:
+            MissingConnectionConfig: Something is missing without which nobody can sign.
+        """
 
 
 def immediately(obtained: Obtained) -> Steps:

@@ -128,10 +128,10 @@ def obtained_from(
         values["refresh_token"] = refresh_token
     milliseconds = definition.get("expires_in_unit") == "milliseconds"
     expires_at = expiry_of(part, ctx.now, milliseconds=milliseconds)
-    return Obtained(Credentials(AuthMode.OAUTH2, values, expires_at), _metadata(ctx, fields))
+    return Obtained(Credentials(AuthMode.OAUTH2, values, expires_at), answered_config(ctx, fields))
 
 
-def _metadata(ctx: ModeContext, fields: Mapping[str, Any]) -> dict[str, Any]:
+def answered_config(ctx: ModeContext, fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the definition wants copied into `connection_config`, under the written name."""
     found: dict[str, Any] = {}
     for path in ctx.provider.definition.get("token_response_metadata") or ():

@@ -17,6 +17,8 @@ from carrick.model.http import OutboundAnswer
 #: Longest text of a provider that is passed on.
 LONGEST_TEXT = 500
 _TRY_AGAIN = frozenset({408, 425, 429})
+#: One of them is in every form that answers, whichever OAuth it is of.
+_OF_A_FORM = frozenset({"access_token", "error", "oauth_token", "oauth_problem"})
 _TRANSIENT = frozenset({"server_error", "slow_down", "temporarily_unavailable"})
 
 
@@ -111,18 +113,19 @@ def _parse_form(answer: OutboundAnswer) -> dict[str, Any] | None:
         fields: dict[str, Any] = dict(parse_qsl(text, max_num_fields=100))
     except ValueError:
         return None
-    return fields if fields.keys() & {"access_token", "error"} else None
+    return fields if fields.keys() & _OF_A_FORM else None
 
 
 def _is_refusal(fields: Mapping[str, Any] | None) -> bool:
     if fields is None:
         return False
-    return fields.get("ok") is False or bool(fields.get("error") and not fields.get("access_token"))
+    refused = fields.get("error") or fields.get("oauth_problem")
+    return fields.get("ok") is False or bool(refused and not fields.get("access_token"))
 
 
 def _error(fields: Mapping[str, Any], status: int, secrets: tuple[str, ...]) -> dict[str, Any]:
     """Find what the provider says about the error, whichever of the usual shapes it has."""
-    error = fields.get("error")
+    error = fields.get("error") or fields.get("oauth_problem")
     description = fields.get("error_description") or fields.get("message") or fields.get("detail")
     if isinstance(error, Mapping):
         description = error.get("message") or error.get("description") or description

@@ -301,6 +301,7 @@ class FreshCredentials:
             connection_config=row.connection_config,
             now=self._clock.now(),
             render=interpolate,
+            nonce=self._chance.token_hex(16),
         )
         return mode_for(credentials.auth_mode).refresh(ctx, credentials)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Generator
+from typing import Protocol, TypeVar
 
-from carrick.auth import Obtained, Steps
 from carrick.model.http import OutboundAnswer, OutboundRequest
+
+T = TypeVar("T")
 
 #: Seconds a token endpoint gets to answer.
 ANSWER_S = 30.0
@@ -22,8 +24,8 @@ class Send(Protocol):
         """Send it and return the answer."""
 
 
-async def drive(steps: Steps, send: Send) -> Obtained:
-    """Send what the steps yield until they return.
+async def drive(steps: Generator[OutboundRequest, OutboundAnswer, T], send: Send) -> T:
+    """Send what the steps yield until they return something, and return that.
 
     Raises:
         CarrickError: What the steps or the sending raise.
@@ -34,7 +36,7 @@ async def drive(steps: Steps, send: Send) -> Obtained:
             answer = await send(request, timeout_s=ANSWER_S, max_bytes=ANSWER_BYTES)
             request = steps.send(answer)
     except StopIteration as finished:
-        obtained: Obtained = finished.value
-        return obtained
+        found: T = finished.value
+        return found
     finally:
         steps.close()

@@ -174,6 +174,7 @@ class Connect:
             connection_config=_config(request, located),
             now=self._rooms.clock.now(),
             render=interpolate,
+            nonce=self._rooms.chance.token_hex(16),
         )
 
     async def _verify(self, located: Located, candidate: Candidate) -> None:

@@ -8,8 +8,9 @@ from datetime import datetime
 from typing import Any
 
 from carrick.errors import InvalidBody, NotFound, OperationNotRetryable
-from carrick.lifecycle.authorize import Authorize, Begun, ConsentRequest, Pending
+from carrick.lifecycle.authorize import Authorize, Awaited, Begun
 from carrick.lifecycle.connect import Connect
+from carrick.lifecycle.consents import LIFETIME, ConsentRequest, Pending, cookie_name
 from carrick.lifecycle.delete import Delete, Deletion
 from carrick.lifecycle.drain import Drain
 from carrick.lifecycle.mailbox import Mailboxes, wake
@@ -28,6 +29,8 @@ from carrick.store.mailboxes import Mailbox
 from carrick.store.unit import Tx
 
 __all__ = [
+    "LIFETIME",
+    "Awaited",
     "Begun",
     "Cleanup",
     "ConnectRequest",
@@ -36,6 +39,7 @@ __all__ = [
     "Deletion",
     "Lifecycle",
     "Pending",
+    "cookie_name",
 ]
 
 

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
-from carrick.auth import ModeContext, mode_for
+from carrick.auth import ModeContext, SigningMode, mode_for
 from carrick.errors import InvalidPath, MissingConnectionConfig
 from carrick.model.auth import AuthMode, Credentials
 from carrick.model.http import OutboundRequest
@@ -39,6 +39,7 @@ def build_request(
     *,
     now: datetime,
     random: str,
+    nonce: str = "",
     trusted: bool = False,
 ) -> OutboundRequest:
     """Return the request for a call.
@@ -49,6 +50,7 @@ def build_request(
         credentials: What is injected.
         now: Stands for `${now}`.
         random: Stands for `${random}`, stable within the call.
+        nonce: Another random text, for this try alone: a signature counts once.
         trusted: The call comes from the provider's own definition: its templates are filled, its
             headers win, and its address needs no permission.
 
@@ -66,13 +68,16 @@ def build_request(
     request = OutboundRequest(call.method.upper(), _with_query(url, call, target, values))
     body, content_type = _body(call, target, values)
     request = replace(request, body=body)
-    context = ModeContext(target.provider, target.integration, target.connection_config, now)
-    request = mode_for(target.provider.auth_mode).authorize(context, credentials, request)
+    context = ModeContext(
+        target.provider, target.integration, target.connection_config, now, nonce=nonce
+    )
+    mode = mode_for(target.provider.auth_mode)
+    request = mode.authorize(context, credentials, request)
     request = request.with_headers(_provider_headers(target, values))
     request = request.with_headers(_caller_headers(call, target, request, trusted=trusted))
     if content_type and not _has(request.headers, "content-type"):
         request = request.with_headers({"content-type": content_type})
-    return request
+    return mode.sign(context, credentials, request) if isinstance(mode, SigningMode) else request
 
 
 def template_values(

@@ -193,6 +193,7 @@ class Proxy:
             credentials,
             now=self._clock.now(),
             random=errand.random,
+            nonce=self._chance.token_hex(16),
             trusted=errand.trusted,
         )
         if errand.before_send is not None:

@@ -17,6 +17,10 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 WEBHOOK_PATHS = ("/webhooks", "/services/apexrest/webhooks")
 
 
+#: Whose token signed a request, looked at once: a nonce counts once.
+SIGNED_BY = web.RequestKey("signed_by", Account)
+
+
 class NotSignedIn(Exception):
     """The call's credentials open nothing."""
 
@@ -40,6 +44,7 @@ def api_routes(state: ProviderState) -> list[web.RouteDef]:
         web.get("/open/{open_account}/api/me", identity.generic),
         web.route("*", "/api/echo", identity.echo),
         web.post("/app/webhooks", _sink(state)),
+        *state.oauth1.routes(),
     ]
     for path in WEBHOOK_PATHS:
         routes += [
@@ -52,10 +57,10 @@ def api_routes(state: ProviderState) -> list[web.RouteDef]:
 
 
 def caller(state: ProviderState, request: web.Request) -> Account | None:
-    """Return the account whose credentials a request carries, or whose open page it reads."""
+    """Return whose credentials a request carries, whose token signed it, whose open page it is."""
     if "open_account" in request.match_info:
         return state.accounts.by_name.get(request.match_info["open_account"])
-    return state.accounts.identify(
+    return request.get(SIGNED_BY) or state.accounts.identify(
         request.headers.get("Authorization"), request.headers.get("X-Api-Key")
     )
 

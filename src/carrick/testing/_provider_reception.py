@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from carrick.testing._provider_api import NotSignedIn, caller
+from carrick.testing._provider_api import SIGNED_BY, NotSignedIn, caller
 from carrick.testing._provider_control import PREFIX
 from carrick.testing._provider_faults import Fault, wrong_answer
 from carrick.testing._provider_state import Call, ProviderState, RecordedAnswer
@@ -33,6 +33,8 @@ def reception(state: ProviderState) -> Middleware:
 
 
 async def _record(state: ProviderState, request: web.Request) -> Call:
+    if (account := await state.oauth1.signed_by(request)) is not None:
+        request[SIGNED_BY] = account
     account = caller(state, request)
     call = Call(
         number=len(state.calls) + 1,

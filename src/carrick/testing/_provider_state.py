@@ -12,6 +12,7 @@ from typing import Any
 from carrick.model.clock import Chance, Clock
 from carrick.testing._provider_accounts import Accounts
 from carrick.testing._provider_faults import Faults
+from carrick.testing._provider_oauth1 import OAuth1
 
 
 @dataclass
@@ -103,6 +104,7 @@ class ProviderState:
     accounts: Accounts
     client_id: str
     client_secret: str
+    oauth1: OAuth1
     honour_idempotency_keys: bool = False
     faults: Faults = field(default_factory=Faults)
     calls: list[Call] = field(default_factory=list)

@@ -29,6 +29,7 @@ from carrick.testing._provider_accounts import Account, Accounts
 from carrick.testing._provider_api import api_routes
 from carrick.testing._provider_control import PREFIX, control_routes
 from carrick.testing._provider_faults import Fault, FaultKind
+from carrick.testing._provider_oauth1 import OAuth1
 from carrick.testing._provider_reception import reception
 from carrick.testing._provider_state import Call, Notification, ProviderState, Webhook
 
@@ -61,10 +62,12 @@ class FakeProvider:
         clock, chance = clock or SystemClock(), chance or SystemChance()
         self._host, self._port = host, port
         self._runner: web.AppRunner | None = None
+        accounts = Accounts(clock, chance, token_lifetime_s, rotate_refresh_tokens)
         self._state = ProviderState(
             clock=clock,
             chance=chance,
-            accounts=Accounts(clock, chance, token_lifetime_s, rotate_refresh_tokens),
+            accounts=accounts,
+            oauth1=OAuth1(clock, chance, accounts, client_id, client_secret),
             client_id=client_id,
             client_secret=client_secret,
             honour_idempotency_keys=honour_idempotency_keys,
@@ -133,6 +136,18 @@ class FakeProvider:
         """Return an authorization code of an account."""
         return self._state.accounts.issue_code(account)
 
+    def issue_signing_token(self, account: Account, *, realm: str | None = None) -> tuple[str, str]:
+        """Return a token that signs requests (OAuth 1.0a), and its secret.
+
+        With a realm it is one of token-based authentication: signatures have to name the realm
+        and to be made with HMAC-SHA256.
+        """
+        return self._state.oauth1.issue(account, realm=realm)
+
+    def verify_with(self, public_key: str) -> None:
+        """Verify `RSA-SHA1` signatures with a public key in PEM form."""
+        self._state.oauth1.public_key = public_key
+
     def expire(self, account: Account) -> None:
         """End an account's access tokens; refreshing still works."""
         self._state.accounts.expire(account)
@@ -140,6 +155,7 @@ class FakeProvider:
     def revoke(self, account: Account) -> None:
         """End every token of an account, refresh tokens included."""
         self._state.accounts.revoke(account)
+        self._state.oauth1.revoke(account)
 
     def fail(self, kind: FaultKind, **options: Any) -> Fault:
         """Switch a fault on; options are the fields of `Fault`."""

@@ -22,6 +22,7 @@ from carrick.api.schemas.connect import (
     ConnectedAnswer,
     ConnectQuery,
     NothingInput,
+    TbaInput,
     connected_object,
 )
 from carrick.api.schemas.primitives import IntegrationId
@@ -98,6 +99,15 @@ async def connect_with_client_credentials(
         raise UnknownOAuth2Integration(error.message) from error
     except ProviderRefused as error:
         raise ClientCredentialsRefused(error.message, payload=error.payload) from error
+
+
+@routes.post("/auth/tba/{key}", response_model=ConnectedAnswer)
+async def connect_with_token(
+    rooms: Rooms, asker: Who, key: Key, query: Query, body: TbaInput
+) -> Response:
+    """Connect with a token that signs requests (OAuth 1.0a without a consent page)."""
+    given = body.model_dump(exclude_none=True)
+    return await _connect(rooms, asker, key, query, mode=AuthMode.TBA, body=given)
 
 
 async def _connect(
@@ -181,8 +191,8 @@ def demand_hmac(rooms: Rooms, asker: Asker, query: ConnectQuery, *signed: str) -
         raise InvalidHmac
 
 
-async def demand_possible(rooms: Rooms, asker: Asker, key: str, mode: AuthMode) -> None:
-    """Demand an integration of that mode which the session, if there is one, allows.
+async def demand_possible(rooms: Rooms, asker: Asker, key: str, *modes: AuthMode) -> None:
+    """Demand an integration of one of these modes which the session, if there is one, allows.
 
     Raises:
         UnknownIntegration, InvalidAuthMode, IntegrationNotAllowed: It is not.
@@ -191,9 +201,10 @@ async def demand_possible(rooms: Rooms, asker: Asker, key: str, mode: AuthMode) 
     if integration is None:
         raise UnknownIntegration(f'There is no integration "{key}".')
     provider = rooms.catalogue.get(integration.provider)
-    if provider.auth_mode is not mode:
+    if provider.auth_mode not in modes:
+        here = modes[0] if len(modes) == 1 else "a popup"
         raise InvalidAuthMode(
-            f"{provider.display_name} authenticates by {provider.auth_mode}, not by {mode}."
+            f"{provider.display_name} authenticates by {provider.auth_mode}, not by {here}."
         )
     allowed = asker.session.allowed_integrations if asker.session else None
     if allowed is not None and key not in allowed:

@@ -6,7 +6,8 @@ that opened it waits for nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+import re
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Annotated, Any
 
 from fastapi import Depends
@@ -17,8 +18,14 @@ from carrick.api.access import Rooms, services_of
 from carrick.api.auth import Asker
 from carrick.api.errors import error_answer
 from carrick.api.limits import charge
-from carrick.api.outcomes import Popup, error_frame, failure_of, success_frame
-from carrick.api.pages import error_page, success_page
+from carrick.api.outcomes import (
+    Popup,
+    error_frame,
+    failure_of,
+    pending_frame,
+    success_frame,
+)
+from carrick.api.pages import error_page, pending_page, success_page
 from carrick.api.query import texts
 from carrick.api.routes.connect import (
     Key,
@@ -31,6 +38,7 @@ from carrick.api.routes.connect import (
 )
 from carrick.api.routing import QueryOf, TolerantRoute, query_fields, router
 from carrick.api.schemas.connect import PopupQuery
+from carrick.auth import POPUPS
 from carrick.errors import (
     CarrickError,
     IntegrationNotAllowed,
@@ -41,9 +49,14 @@ from carrick.errors import (
     TooManyRequests,
     Unauthenticated,
 )
-from carrick.lifecycle.authorize import LIFETIME, cookie_name
-from carrick.lifecycle.journeys import ConnectRequest, ConsentRequest
-from carrick.model.auth import AuthMode
+from carrick.lifecycle.journeys import (
+    LIFETIME,
+    Awaited,
+    Connected,
+    ConnectRequest,
+    ConsentRequest,
+    cookie_name,
+)
 
 _Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -57,6 +70,7 @@ _AS_JSON = (
 )
 _SCOPES_OVERRIDE = "oauth_scopes_override"
 #: Names under which providers bring the state back.
+_WEB = re.compile(r"https?://[^\s\\]+")
 _STATES = ("state", "payload", "customField")
 _OWN_CLIENT = {
     "oauth_client_id_override": "client_id",
@@ -114,20 +128,15 @@ async def begin_consent(
     else:
         given = (query.connection_id,) if query.connection_id else ()
         demand_hmac(rooms, asker, query, key, *given)
-    await demand_possible(rooms, asker, key, AuthMode.OAUTH2)
+    await demand_possible(rooms, asker, key, *POPUPS)
     begun = await rooms.lifecycle.authorize.begin(_consent_request(rooms, asker, key, query))
     answer = RedirectResponse(begun.url, status_code=302)
     answer.headers["Cache-Control"] = "no-store"
-    _set_cookie(rooms, answer, begun.cookie_name, begun.cookie)
+    _set_cookie(rooms, answer, begun.cookie_name, begun.cookie, int(LIFETIME.total_seconds()))
     return answer
 
 
-@routes.get(
-    "/oauth/callback",
-    response_class=Response,
-    responses={400: {"description": "A page that says why not."}},
-)
-async def finish_consent(request: Request, rooms: Rooms) -> Response:
+async def _come_back(request: Request, rooms: Rooms) -> Response:
     """Take a browser back from the provider and connect."""
     popup = _popup_of(request)
     popup.came_back, popup.id = True, None
@@ -135,7 +144,7 @@ async def finish_consent(request: Request, rooms: Rooms) -> Response:
     state = next((answer[name] for name in _STATES if answer.get(name)), None)
     if state is None:
         charge(request, None)
-        raise OAuthStateUnknown("The provider brought no state back. Start again from the app.")
+        return _without_state(request, answer)
     authorize = rooms.lifecycle.authorize
     try:
         pending = await authorize.take(state)
@@ -145,11 +154,51 @@ async def finish_consent(request: Request, rooms: Rooms) -> Response:
     popup.id = pending.popup_id
     popup.integration_id, popup.connection_id = pending.integration_id, pending.connection_id
     name = cookie_name(state)
-    connected = await authorize.finish(pending, request.cookies.get(name), answer)
-    await rooms.popups.tell(popup.id, success_frame(connected.connection))
-    page = success_page(rooms.chance.token_hex(16))
-    _set_cookie(rooms, page, name, None)
+    cookie = request.cookies.get(name)
+    outcome = await authorize.finish(pending, state, cookie, answer)
+    return await _arrived(rooms, popup, outcome, name, cookie)
+
+
+async def _arrived(
+    rooms: Rooms, popup: Popup, outcome: Connected | Awaited, name: str, cookie: str | None
+) -> Response:
+    nonce = rooms.chance.token_hex(16)
+    if isinstance(outcome, Awaited):
+        frame = pending_frame(outcome.integration_id, outcome.connection_id)
+        page = pending_page(nonce)
+        _set_cookie(rooms, page, name, cookie, outcome.lifetime_s)
+    else:
+        frame = success_frame(outcome.connection)
+        page = success_page(nonce)
+        _set_cookie(rooms, page, name, None, 0)
+    await rooms.popups.tell(popup.id, frame)
     return page
+
+
+for _path, _name in (
+    ("/oauth/callback", "finish_consent"),
+    ("/app-auth/connect", "finish_installation"),
+):
+    routes.add_api_route(
+        _path,
+        _come_back,
+        methods=["GET"],
+        name=_name,
+        response_class=Response,
+        responses={400: {"description": "A page that says why not."}},
+    )
+
+
+def _without_state(request: Request, answer: Mapping[str, str]) -> Response:
+    """Send somebody back who changed an installation at the provider, without us.
+
+    Raises:
+        OAuthStateUnknown: It is nobody like that.
+    """
+    referer = request.headers.get("referer", "")
+    if answer.get("setup_action") and _WEB.match(referer):
+        return RedirectResponse(referer, status_code=302, headers={"Cache-Control": "no-store"})
+    raise OAuthStateUnknown("The provider brought no state back. Start again from the app.")
 
 
 def _consent_request(rooms: Rooms, asker: Asker, key: str, query: PopupQuery) -> ConsentRequest:
@@ -193,16 +242,20 @@ def _consent_request(rooms: Rooms, asker: Asker, key: str, query: PopupQuery) ->
     )
 
 
-def _set_cookie(rooms: Rooms, answer: Response, name: str, value: str | None) -> None:
+def _set_cookie(
+    rooms: Rooms, answer: Response, name: str, value: str | None, lifetime_s: int
+) -> None:
     """Give the browser a cookie for the callback; without a value, take it back."""
+    secure = rooms.settings.base_url.startswith("https:")
     answer.set_cookie(
         name,
         value or "",
-        max_age=int(LIFETIME.total_seconds()) if value else 0,
+        max_age=lifetime_s,
         path="/",
-        secure=rooms.settings.base_url.startswith("https:"),
+        secure=secure,
         httponly=True,
-        samesite="lax",  # coming back from the provider is a navigation
+        # Some providers come back by a form, which a browser counts as another site's request.
+        samesite="none" if secure else "lax",
     )
 
 

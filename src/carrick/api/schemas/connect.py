@@ -85,6 +85,15 @@ class ClientCredentialsInput(Strict):
     client_private_key: _Secret | None = None
 
 
+class TbaInput(Strict):
+    """`POST /auth/tba/{key}`; the client of the integration, unless the user has one."""
+
+    token_id: _Secret
+    token_secret: _Secret
+    oauth_client_id_override: _Secret | None = None
+    oauth_client_secret_override: _Secret | None = None
+
+
 class ConnectedAnswer(TypedDict):
     """The account is connected."""
 
