@@ -13,7 +13,6 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from tests.api.browser import Browser, count, went_wrong
 from tests.api.conftest import Desk, Opener
-from tests.lifecycle.house import VALIDATE, House
 
 from carrick.testing.fake_provider import Account, FakeProvider
 
@@ -78,12 +77,6 @@ async def browser(signing: Desk) -> AsyncIterator[Browser]:
     """Somebody with a popup."""
     with signing.app.services.popups.waiting() as waiting:
         yield Browser(signing, waiting)
-
-
-@pytest.fixture
-def house(signing: Desk, tmp_path: Path) -> House:
-    """The same server, for deploying to."""
-    return House(signing.app, signing.provider, signing.environment, tmp_path / "projects")
 
 
 async def connected(browser: Browser, key: str, account: Account, token: str | None = None) -> str:
@@ -207,29 +200,6 @@ async def test_a_caller_cannot_replace_the_signature(browser: Browser) -> None:
     headers = {"nango-proxy-authorization": "OAuth mine"}
     answer = await called(desk, "three", connection_id, "GET", "/api/echo", headers=headers)
     assert answer.json["headers"]["authorization"].startswith("OAuth oauth_consumer_key=")
-
-
-async def test_the_same_account_reconnects_and_another_is_refused(
-    browser: Browser, house: House
-) -> None:
-    """As with every mode: the same connection, or a refusal that leaves an auth error."""
-    desk = browser.desk
-    await house.deploy({"validate": VALIDATE}, integration="three")
-    account, other = desk.provider.add_account("org-a"), desk.provider.add_account("org-b")
-    connection_id = await connected(browser, "three", account)
-    body = {"connection_id": connection_id, "integration_id": "three"}
-    for whose, status in ((account, 200), (other, 400)):
-        asked = await desk.ask("POST", "/connect/sessions/reconnect", body)
-        with desk.app.services.popups.waiting() as waiting:
-            again = Browser(desk, waiting)
-            answer = await again.begin(asked.json["data"]["token"], "three")
-            page = await again.come_back(await again.consent(answer.headers["location"], whose))
-            assert page.status == status, page.body
-            assert again.frame is not None
-            assert again.frame["connection_id"] == connection_id
-    assert again.frame["error_type"] == "connection_validation_failed"
-    assert (await called(desk, "three", connection_id, "GET", "/api/me")).status == 424
-    assert await count(desk) == 1
 
 
 async def test_tokens_can_be_imported(browser: Browser) -> None:

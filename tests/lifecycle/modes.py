@@ -219,6 +219,12 @@ def _oauth_client(provider: FakeProvider) -> Mapping[str, Any]:
     }
 
 
+def _signing_token(stage: Stage, account: Account, *names: str) -> dict[str, str]:
+    """Return a new token and its secret under these names."""
+    realm = account.organization_id.upper() if names[0] == "token_id" else None
+    return dict(zip(names, stage.provider.issue_signing_token(account, realm=realm), strict=True))
+
+
 def _specs(*names: str) -> dict[str, Any]:
     return {name: {"type": "string", "title": name, "description": name} for name in names}
 
@@ -298,5 +304,36 @@ CASES: tuple[ModeCase, ...] = (
             "client_secret": account.password,
         },
         renewed="token",
+    ),
+    ModeCase(
+        key="of-oauth1",
+        auth_mode=AuthMode.OAUTH1,
+        definition=lambda url: {
+            "request_url": f"{url}/oauth1/request_token",
+            "authorization_url": f"{url}/oauth1/authorize",
+            "token_url": f"{url}/oauth1/access_token",
+        },
+        fields=frozenset({"oauth_token", "oauth_token_secret", "raw"}),
+        arrive=by_popup,
+        untested="connection_validation_failed",
+        credentials=lambda stage, account: {
+            "type": "OAUTH1",
+            **_signing_token(stage, account, "oauth_token", "oauth_token_secret"),
+        },
+        integration=_oauth_client,
+    ),
+    ModeCase(
+        key="of-tba",
+        auth_mode=AuthMode.TBA,
+        definition=lambda url: {"connection_config": _specs("accountId")},
+        fields=frozenset({"token_id", "token_secret", "config_override"}),
+        path="/auth/tba",
+        form=lambda stage, account: _signing_token(stage, account, "token_id", "token_secret"),
+        credentials=lambda stage, account: {
+            "type": "TBA",
+            **_signing_token(stage, account, "token_id", "token_secret"),
+        },
+        config=lambda account: {"accountId": account.organization_id},
+        integration=_oauth_client,
     ),
 )
