@@ -267,6 +267,15 @@ def test_a_client_in_the_header_is_not_in_the_body(definition: dict[str, Any]) -
     assert not form(request).keys() & {"client_id", "client_secret"}
 
 
+def test_a_client_in_the_header_is_written_as_in_a_form() -> None:
+    """So a server that decodes it gets the secret it knows (RFC 6749 §2.3.1)."""
+    ctx = context(token_request_auth_method="basic")
+    own = {"client_id": "an id", "client_secret": "a+b%2F:c"}
+    request = asked(exchange(ctx, "c", "https://here/cb", "v", config_override=own))
+    encoded = request.headers["Authorization"].removeprefix("Basic ")
+    assert base64.b64decode(encoded) == b"an+id:a%2Bb%252F%3Ac"
+
+
 def test_the_shapes_of_token_requests() -> None:
     """JSON, a query, or a body whose parameters name the client themselves."""
     as_json = asked(exchange(context(body_format="json"), "c", "https://here/cb", "v"))

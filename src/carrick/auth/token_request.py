@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote_plus, urlencode
 
 from carrick.auth.mode import ModeContext
 from carrick.errors import InvalidAuthMode, MissingConnectionConfig
@@ -113,7 +113,8 @@ def token_request(
     params = dict(params)
     method = definition.get("token_request_auth_method")
     if method == "basic" or definition.get("authorization_method") == "header":
-        headers["Authorization"] = basic(client.id, client.secret)
+        # Both are written as in a form first, or a server reads "+" and "%" as something else.
+        headers["Authorization"] = basic(quote_plus(client.id), quote_plus(client.secret))
     elif method == "private_key_jwt" or definition.get("require_client_certificate"):
         raise InvalidAuthMode("This server cannot authenticate a client by key or certificate.")
     elif method != "custom":  # then the parameters themselves name the client

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import unquote_plus, urlencode
 
 from aiohttp import web
 
@@ -269,7 +269,8 @@ def _sink(state: ProviderState) -> Handler:
 def _client(request: web.Request, body: Mapping[str, str]) -> tuple[str, str]:
     scheme, _, value = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "basic":
-        return decode_basic(value)
+        client_id, secret = decode_basic(value)
+        return unquote_plus(client_id), unquote_plus(secret)  # RFC 6749 §2.3.1
     return body.get("client_id", ""), body.get("client_secret", "")
 
 
