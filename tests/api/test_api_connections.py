@@ -137,7 +137,7 @@ async def test_a_key_without_read_credentials_sees_none(desk: Desk) -> None:
 async def oauth2(desk: Desk, **credentials: Any) -> Any:
     """Import an OAuth 2 connection of the integration `gh`."""
     app = {"type": "OAUTH2", "client_id": "c", "client_secret": "s"}
-    await desk.add("gh", "github", credentials=app)
+    await desk.add("gh", "google", credentials=app)  # it has no check that would be made here
     body = {
         "provider_config_key": "gh",
         "connection_id": "one",

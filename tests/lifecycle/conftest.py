@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.lifecycle.house import House
@@ -33,18 +34,7 @@ async def house(
     store_url: str, tmp_path: Path, provider: FakeProvider, timing: Timing
 ) -> AsyncIterator[House]:
     """A running server on each database, with one integration that talks to the provider."""
-    data_dir = tmp_path / "data"
-    data_dir.mkdir()
-    postgres = store_url.startswith("postgres")
-    if not postgres:
-        Path(store_url.removeprefix("sqlite:///")).rename(data_dir / "carrick.db")
-    settings = Settings(
-        data_dir=data_dir,
-        database_url=store_url if postgres else None,
-        encryption_key="AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
-        egress_allow=("127.0.0.0/8",),
-        webhook_urls={"dev": provider.notification_url},
-    )
+    settings = settings_for(store_url, tmp_path, provider)
     async with running(settings, timing=timing, migrate_first=True) as app:
         environment = await app.rooms.environments.by_name("dev")
         assert environment is not None
@@ -52,3 +42,20 @@ async def house(
             environment.row_id, NewIntegration(integration_id="acme", provider="api-key")
         )
         yield House(app, provider, environment, tmp_path / "projects")
+
+
+def settings_for(store_url: str, tmp_path: Path, provider: FakeProvider, **more: Any) -> Settings:
+    """Return the settings of a server on a test's own database."""
+    data_dir = tmp_path / "data"
+    data_dir.mkdir()
+    postgres = store_url.startswith("postgres")
+    if not postgres:
+        Path(store_url.removeprefix("sqlite:///")).rename(data_dir / "carrick.db")
+    return Settings(
+        data_dir=data_dir,
+        database_url=store_url if postgres else None,
+        encryption_key="AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+        egress_allow=("127.0.0.0/8",),
+        webhook_urls={"dev": provider.notification_url},
+        **more,
+    )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import re
 from pathlib import Path
 
 import pytest
 
+from carrick.providers import keys
 from carrick.sdk import EventContext, create_on_event
 from carrick.settings import Settings
 
@@ -34,3 +36,13 @@ def test_every_part_of_the_declaration_is_documented() -> None:
     page = (DOCS / "functions.md").read_text()
     declared = inspect.signature(create_on_event).parameters
     assert {name for name in declared if name not in page} == set()
+
+
+@pytest.mark.parametrize(
+    "table", ["ENTRY", "PROXY", "VERIFICATION", "FIELD", "FACT", "CHOICE", "FACT_VALUE"]
+)
+def test_every_key_of_a_provider_is_documented(table: str) -> None:
+    """What a definition can hold stands on the providers page."""
+    page = (DOCS / "providers.md").read_text()
+    known = getattr(keys, table)
+    assert {name for name in known if not re.search(rf"[`{{ ]{name}\b", page)} == set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,14 @@ import pytest
 
 from carrick.errors import ProvidersInvalid, UnknownProvider
 from carrick.model.auth import AuthMode
+from carrick.model.provider import Provider
 from carrick.providers import (
     Catalogue,
     choose_language,
     load_catalogue,
     public_definition,
     read_definitions,
+    summarised,
 )
 from carrick.providers.definition import url_templates
 from carrick.providers.interpolate import alternatives, names
@@ -39,21 +42,79 @@ def faults_of(tmp_path: Path, text: str) -> str:
     return caught.value.message
 
 
-EXPECTED = """salesforce salesforce-sandbox hubspot slack github gitlab google google-mail
-google-calendar google-drive microsoft outlook notion stripe stripe-app linear asana zendesk
-intercom pipedrive airtable jira discord dropbox openai anthropic twilio freshdesk shopify
-jupyterhub jupyterhub-oauth api-key basic none unauthenticated oauth2 oauth2-client-credentials"""
+#: The ones that products ask for most, by auth mode.
+EXPECTED = {
+    AuthMode.OAUTH2: """salesforce salesforce-sandbox hubspot pipedrive attio zoho-crm close
+        outreach salesloft gong-oauth slack microsoft-teams discord zoom calendly front
+        google-mail google-calendar google-drive google-sheet google-docs google-ads
+        google-analytics microsoft outlook one-drive sharepoint-online notion airtable jira
+        confluence linear asana monday clickup github gitlab bitbucket pagerduty figma zendesk
+        intercom servicenow stripe-app quickbooks xero sage-intacct-oauth ramp shopify gusto
+        deel lever mailchimp linkedin okta dropbox box docusign snowflake""",
+    AuthMode.API_KEY: "rippling workable klaviyo openai anthropic",
+    AuthMode.BASIC: """twilio freshdesk woocommerce workday bamboohr-basic hibob-service-user
+        ukg-pro greenhouse-basic ashby""",
+    AuthMode.OAUTH2_CC: "adp personio-v2",
+    AuthMode.OAUTH1: "trello",
+    AuthMode.APP: "github-app",
+    AuthMode.CUSTOM: "github-app-oauth",
+    AuthMode.TBA: "netsuite-tba",
+    AuthMode.BILL: "bill",
+}
+OTHERS = """google stripe jupyterhub jupyterhub-oauth api-key basic none unauthenticated oauth2
+oauth2-client-credentials"""
 
 
-@pytest.mark.parametrize("name", EXPECTED.split())
-def test_a_built_in_provider_is_complete(catalogue: Catalogue, name: str) -> None:
+def test_the_eighty_most_relevant_providers_are_built_in(catalogue: Catalogue) -> None:
+    """Each of them under its usual name, authenticating the way its vendor says."""
+    expected = {name: mode for mode, names in EXPECTED.items() for name in names.split()}
+    found = {name: catalogue.get(name).auth_mode for name in expected}
+    assert found == expected
+    assert len(found) == 80
+    assert {each.name for each in catalogue.all()} >= set(OTHERS.split())
+
+
+def test_every_built_in_provider_is_complete(catalogue: Catalogue) -> None:
     """Every one has a name, documentation, a category and an address."""
-    provider = catalogue.get(name)
-    assert provider.display_name
+    for provider in catalogue.all():
+        _demand_complete(provider)
+
+
+def _demand_complete(provider: Provider) -> None:
+    assert provider.display_name, provider.name
     assert str(provider.definition["docs"]).startswith("https://")
     assert provider.definition["categories"]
     assert provider.proxy["base_url"]
     assert "alias" not in provider.definition
+    for spec in (*provider.connection_config.values(), *provider.credentials.values()):
+        assert spec.title, (provider.name, spec.name)
+        assert spec.description, (provider.name, spec.name)
+        example = provider.definition.get("connection_config", {}).get(spec.name, {}).get("example")
+        if example and spec.pattern:
+            assert re.search(spec.pattern, str(example), re.ASCII), (provider.name, spec.name)
+
+
+NO_FORM = (AuthMode.OAUTH2, AuthMode.OAUTH1, AuthMode.APP, AuthMode.CUSTOM, AuthMode.NONE)
+
+
+def test_every_form_has_its_fields(catalogue: Catalogue) -> None:
+    """Where somebody types credentials in, each field is described and secrets are marked."""
+    for provider in catalogue.all():
+        fields = provider.credentials
+        assert bool(fields) != (provider.auth_mode in NO_FORM), provider.name
+        if fields:
+            assert any(field.secret for field in fields.values()), provider.name
+
+
+def test_oauth_entries_have_their_addresses(catalogue: Catalogue) -> None:
+    """Where consent is given and where tokens come from, with https."""
+    for provider in catalogue.all():
+        wanted = {"authorization_url", "token_url"} if provider.auth_mode in NO_FORM[:2] else set()
+        if provider.auth_mode is AuthMode.OAUTH1:
+            wanted.add("request_url")
+        for key in wanted:
+            for template in alternatives(str(provider.definition[key])):
+                assert template.startswith(("https://", "${")), (provider.name, key)
 
 
 def test_built_in_providers_load_without_warnings(catalogue: Catalogue) -> None:
@@ -66,6 +127,8 @@ def test_values_in_built_in_addresses_are_declared(catalogue: Catalogue) -> None
     for provider in catalogue.all():
         declared = {f"connectionConfig.{name}" for name in provider.connection_config}
         declared |= {f"integrationConfig.{name}" for name in provider.integration_config}
+        if provider.auth_mode in (AuthMode.APP, AuthMode.CUSTOM):
+            declared.add("appPublicLink")  # the integration's own address of its app
         for _, template in url_templates(provider.definition):
             assert names(template) <= declared, provider.name
 
@@ -91,6 +154,62 @@ def test_salesforce_lives_at_its_instance_url(catalogue: Catalogue) -> None:
     sandbox = catalogue.get("salesforce-sandbox")
     assert sandbox.proxy == provider.proxy
     assert "test.salesforce.com" in sandbox.definition["token_url"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "warning"),
+    [
+        (
+            "{auth_mode: NONE, proxy: {base_url: 'https://${connectionConfig.x}.a'}}",
+            "acme.proxy: uses connectionConfig.x, which neither",
+        ),
+        (
+            "{auth_mode: OAUTH2, token_params: {a: ['${base64(${connectionConfig.a.b})}']}}",
+            "acme.token_params: uses connectionConfig.a.b, which neither",
+        ),
+        (
+            "{auth_mode: OAUTH2, credentials: {a: {type: string}}}",
+            "acme.credentials: is not asked for by auth mode OAUTH2",
+        ),
+        ("{auth_mode: NONE, colour: red}", "acme.colour: is not a key of this format"),
+        (
+            "{auth_mode: NONE, connection_facts: [{set: {a: '${claims.a}'}, ask: 1}]}",
+            "acme.connection_facts.0.ask: is not a key of this format",
+        ),
+    ],
+)
+def test_what_is_odd_is_warned_about(tmp_path: Path, entry: str, warning: str) -> None:
+    """It works, but probably not as its author meant."""
+    text = f"acme: {{display_name: A, {entry.removeprefix('{')}"
+    warnings = load_catalogue(written(tmp_path, text)).warnings
+    assert [one for one in warnings if warning in one] == list(warnings)
+    assert warnings
+
+
+@pytest.mark.parametrize(
+    "filled",
+    [
+        "connection_config: {x: {type: string}}",
+        "token_response_metadata: [x]",
+        "redirect_uri_metadata: [x]",
+        "connection_facts: [{set: {x: '${claims.x}'}}]",
+    ],
+)
+def test_a_value_that_is_filled_is_not_warned_about(tmp_path: Path, filled: str) -> None:
+    """Whoever fills it: a form, the token's answer, the callback, or the facts."""
+    entry = "display_name: A, auth_mode: OAUTH2, token_url: 'https://${connectionConfig.x}.a'"
+    text = f"acme: {{{entry}, {filled}}}"
+    assert load_catalogue(written(tmp_path, text)).warnings == ()
+
+
+def test_many_like_warnings_become_one_line() -> None:
+    """A foreign catalogue may hold one unknown key a thousand times."""
+    warnings = [f"f.yaml: p{number}.colour: is not a key" for number in range(1000)]
+    lines = summarised([*warnings, "f.yaml: p1: display_name is missing"])
+    assert lines == [
+        "colour: is not a key (p0, p1, p2 and 997 more)",
+        "display_name is missing (p1)",
+    ]
 
 
 def test_an_unknown_provider_is_an_error_or_nothing(catalogue: Catalogue) -> None:
@@ -218,6 +337,20 @@ def test_unknown_keys_are_warnings(tmp_path: Path) -> None:
         (
             "acme: {auth_mode: NONE, proxy: {base_url: 'http://a', verification: {method: GET}}}",
             "acme.proxy.verification.endpoints: is missing",
+        ),
+        ("acme: {auth_mode: NONE, connection_facts: [a]}", "connection_facts.0: must be a map"),
+        ("acme: {auth_mode: NONE, connection_facts: [{}]}", "connection_facts.0.set: is missing"),
+        (
+            "acme: {auth_mode: NONE, connection_facts: [{set: {a: b}}]}",
+            "connection_facts.0.set.a: must be a template",
+        ),
+        (
+            "acme: {auth_mode: NONE, connection_facts: [{set: {a: {value: '${b}', match: '['}}}]}",
+            "connection_facts.0.set.a.match: is not a valid regular expression",
+        ),
+        (
+            "acme: {auth_mode: NONE, connection_facts: [{base_url_override: a, set: {a: '${b}'}}]}",
+            "connection_facts.0.base_url_override: must begin with https://",
         ),
         ("acme: {alias: nope}", "acme.alias: there is no provider named 'nope'"),
         ("a: {alias: b}\nb: {alias: a}", "goes in a circle"),

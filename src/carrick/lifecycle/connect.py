@@ -1,8 +1,9 @@
 """Connect and reconnect: one journey for every auth mode and every entrance (DESIGN.md §2.2).
 
-locate → obtain → verify → candidate → validate → verdict. The candidate lives in the memory of
-this journey; the store hears of it in one transaction at the end, which also writes the events
-and notifications that follow. So a crash anywhere ends as if nothing had begun, or as accepted.
+locate → obtain → find facts → verify → candidate → validate → verdict. The candidate lives in the
+memory of this journey; the store hears of it in one transaction at the end, which also writes the
+events and notifications that follow. So a crash anywhere ends as if nothing had begun, or as
+accepted.
 """
 
 from __future__ import annotations
@@ -32,7 +33,12 @@ from carrick.model.environment import Integration
 from carrick.model.event import Event, Occasion
 from carrick.model.faults import Point
 from carrick.model.provider import Provider
-from carrick.providers import check_addresses, check_connection_config, interpolate
+from carrick.providers import (
+    check_addresses,
+    check_connection_config,
+    check_found,
+    interpolate,
+)
 from carrick.proxy import Target
 from carrick.runtime.subjects import CandidateSubject, Guard, Place
 from carrick.store.connections import AlreadyExists
@@ -94,6 +100,7 @@ class Connect:
         faults = self._rooms.faults
         candidate = await self._obtain(request, located)
         await faults.reached(Point.CANDIDATE_OBTAINED)
+        candidate = await self._with_facts(request, located, candidate)
         await self._verify(located, candidate)
         await faults.reached(Point.CANDIDATE_VERIFIED)
         validation = self._validation(request, located, candidate, operation_id, lease)
@@ -177,27 +184,39 @@ class Connect:
             nonce=self._rooms.chance.token_hex(16),
         )
 
+    async def _with_facts(
+        self, request: ConnectRequest, located: Located, candidate: Candidate
+    ) -> Candidate:
+        """Find out what the definition wants known about the account, whatever the entrance.
+
+        What the product itself has set stands and is not asked for.
+        """
+        given = set(request.trusted_config)
+        if request.source == "import":
+            given |= (request.connection_config or {}).keys()
+        existing = located.existing
+        rooms = self._rooms
+        try:
+            found = await rooms.proxy.find_facts(
+                _target(located, candidate),
+                given=given,
+                previous=existing.connection_config if existing is not None else None,
+                deadline=rooms.clock.monotonic() + rooms.timing.validation_s,
+            )
+        except ProviderUnreachable as error:
+            raise _cannot_ask(error) from error
+        if not found:
+            return candidate
+        config = {**candidate.connection_config, **check_found(located.provider, found)}
+        check_addresses(located.provider, config)
+        return replace(candidate, connection_config=config)
+
     async def _verify(self, located: Located, candidate: Candidate) -> None:
         """Make the catalogue's own check request, if the provider has one."""
-
-        async def credentials() -> Any:
-            return candidate.credentials
-
-        target = Target(
-            provider=located.provider,
-            integration=located.integration,
-            connection_config=candidate.connection_config,
-            metadata={},
-            credentials=credentials,
-        )
         try:
-            await self._rooms.proxy.verify(target)
+            await self._rooms.proxy.verify(_target(located, candidate))
         except ProviderUnreachable as error:
-            raise ConnectionValidationUnavailable(
-                "The provider could not be asked whether these credentials work. "
-                "Nothing was changed; try again later.",
-                retry_after_s=error.retry_after_s or 5,
-            ) from error
+            raise _cannot_ask(error) from error
 
     def _validation(
         self,
@@ -236,6 +255,27 @@ class Connect:
                     validation.operation_id, "error", f"No verdict: {verdict.detail}"
                 )
                 raise ConnectionValidationUnavailable(retry_after_s=10)
+
+
+def _target(located: Located, candidate: Candidate) -> Target:
+    async def credentials() -> Any:
+        return candidate.credentials
+
+    return Target(
+        provider=located.provider,
+        integration=located.integration,
+        connection_config=candidate.connection_config,
+        metadata={},
+        credentials=credentials,
+    )
+
+
+def _cannot_ask(error: ProviderUnreachable) -> ConnectionValidationUnavailable:
+    return ConnectionValidationUnavailable(
+        "The provider could not be asked whether these credentials work. "
+        "Nothing was changed; try again later.",
+        retry_after_s=error.retry_after_s or 5,
+    )
 
 
 def _config(request: ConnectRequest, located: Located) -> Mapping[str, Any]:

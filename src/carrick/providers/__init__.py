@@ -1,7 +1,8 @@
 """The provider catalogue: data about external APIs, and the rules for filling it in."""
 
 from carrick.providers.catalogue import Catalogue, load_catalogue, read_definitions
-from carrick.providers.inputs import check_addresses, check_connection_config
+from carrick.providers.findings import summarised
+from carrick.providers.inputs import check_addresses, check_connection_config, check_found
 from carrick.providers.interpolate import Resolved, interpolate, resolve
 from carrick.providers.public import choose_language, logo_url, public_definition
 
@@ -10,6 +11,7 @@ __all__ = [
     "Resolved",
     "check_addresses",
     "check_connection_config",
+    "check_found",
     "choose_language",
     "interpolate",
     "load_catalogue",
@@ -17,4 +19,5 @@ __all__ = [
     "public_definition",
     "read_definitions",
     "resolve",
+    "summarised",
 ]

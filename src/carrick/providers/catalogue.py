@@ -11,7 +11,8 @@ import yaml
 
 from carrick.errors import ProvidersInvalid, UnknownProvider
 from carrick.model.provider import Provider
-from carrick.providers.definition import Findings, read_entry
+from carrick.providers.definition import read_entry
+from carrick.providers.findings import Findings
 
 _DATA = Path(__file__).parent / "data"
 _SHOWN_FAULTS = 20

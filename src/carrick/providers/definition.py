@@ -4,34 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from carrick.model.auth import AuthMode
 from carrick.model.provider import FieldSpec, Provider
 from carrick.providers import keys
 from carrick.providers.address import Place, places
+from carrick.providers.findings import Findings
 from carrick.providers.interpolate import alternatives, parse, parts_as_text
+from carrick.providers.lint import check_whole
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,255}")
 _FORMATS = ("hostname", "uri", "uuid", "email")
-
-
-@dataclass
-class Findings:
-    """What reading a provider file brought up, each line naming file, entry and key."""
-
-    origin: str
-    faults: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-
-    def fault(self, where: str, message: str) -> None:
-        """Note something that keeps the file from being used."""
-        self.faults.append(f"{self.origin}: {where}: {message}")
-
-    def warn(self, where: str, message: str) -> None:
-        """Note something that is odd and harmless."""
-        self.warnings.append(f"{self.origin}: {where}: {message}")
 
 
 def read_entry(name: str, entry: Mapping[str, Any], findings: Findings) -> Provider | None:
@@ -44,6 +28,7 @@ def read_entry(name: str, entry: Mapping[str, Any], findings: Findings) -> Provi
     proxy = entry.get("proxy")
     if isinstance(proxy, Mapping):
         _check_proxy(f"{name}.proxy", proxy, findings)
+    _check_facts(f"{name}.connection_facts", entry.get("connection_facts"), findings)
     specs = {
         part: _read_fields(f"{name}.{part}", entry.get(part), findings)
         for part in ("connection_config", "credentials", "integration_config")
@@ -52,6 +37,7 @@ def read_entry(name: str, entry: Mapping[str, Any], findings: Findings) -> Provi
         findings.warn(f"{name}.credentials", "apiKey is not described; forms cannot ask for it")
     if mode is None or len(findings.faults) > before:
         return None
+    check_whole(name, entry, mode, findings)
     if "display_name" not in entry:
         findings.warn(name, "display_name is missing; the name is shown instead")
     return Provider(
@@ -73,6 +59,11 @@ def url_templates(definition: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for index, step in enumerate(steps if isinstance(steps, list) else ()):
         if isinstance(step, Mapping):
             yield from _templates(f"additional_steps.{index}.token_url", step.get("token_url"))
+    facts = definition.get("connection_facts")
+    for index, step in enumerate(facts if isinstance(facts, list) else ()):
+        if isinstance(step, Mapping):
+            base = step.get("base_url_override")
+            yield from _templates(f"connection_facts.{index}.base_url_override", base)
     proxy = definition.get("proxy")
     if not isinstance(proxy, Mapping):
         return
@@ -168,6 +159,31 @@ def _check_proxy(where: str, proxy: Mapping[str, Any], findings: Findings) -> No
             findings.fault(f"{where}.verification.endpoints", "is missing; list at least one path")
 
 
+def _check_facts(where: str, value: Any, findings: Findings) -> None:
+    for index, step in enumerate(value if isinstance(value, list) else ()):
+        place = f"{where}.{index}"
+        if not isinstance(step, Mapping):
+            findings.fault(place, "must be a map such as {endpoint: /me, set: {…}}")
+            continue
+        _check_keys(place, step, keys.FACT, findings)
+        choice = step.get("choose")
+        if isinstance(choice, Mapping):
+            _check_keys(f"{place}.choose", choice, keys.CHOICE, findings)
+        if not step.get("set"):
+            findings.fault(f"{place}.set", "is missing; name the keys of connection_config to fill")
+        for name, fact in step["set"].items() if isinstance(step.get("set"), Mapping) else ():
+            _check_fact(f"{place}.set.{name}", fact, findings)
+
+
+def _check_fact(where: str, fact: Any, findings: Findings) -> None:
+    if isinstance(fact, Mapping):
+        _check_keys(where, fact, keys.FACT_VALUE, findings)
+        _pattern(f"{where}.match", fact.get("match"), findings)
+    template = fact.get("value") if isinstance(fact, Mapping) else fact
+    if not isinstance(template, str) or "${" not in template:
+        findings.fault(where, "must be a template such as ${answer.id}, or {value: …, match: …}")
+
+
 def _read_fields(where: str, value: Any, findings: Findings) -> dict[str, FieldSpec]:
     specs: dict[str, FieldSpec] = {}
     for key, raw in value.items() if isinstance(value, Mapping) else ():
@@ -181,13 +197,7 @@ def _read_fields(where: str, value: Any, findings: Findings) -> dict[str, FieldS
 
 
 def _read_field(where: str, name: str, raw: Mapping[str, Any], findings: Findings) -> FieldSpec:
-    pattern = raw.get("pattern")
-    if isinstance(pattern, str):
-        pattern = pattern.replace("(?<", "(?P<").replace("(?P<=", "(?<=").replace("(?P<!", "(?<!")
-        try:
-            re.compile(pattern, re.ASCII)
-        except re.error as error:
-            findings.fault(f"{where}.pattern", f"is not a valid regular expression: {error}")
+    pattern = _pattern(f"{where}.pattern", raw.get("pattern"), findings)
     format_ = raw.get("format")
     if format_ is not None and format_ not in _FORMATS:
         findings.warn(f"{where}.format", f"only {', '.join(_FORMATS)} are enforced")
@@ -197,7 +207,7 @@ def _read_field(where: str, name: str, raw: Mapping[str, Any], findings: Finding
         name=name,
         title=_text(raw.get("title", "")),
         description=_text(raw.get("description", "")),
-        pattern=pattern if isinstance(pattern, str) else None,
+        pattern=pattern,
         format=format_,
         enum=tuple(texts(raw.get("enum"))),
         default_value=None if default is None else _text(default),
@@ -208,6 +218,18 @@ def _read_field(where: str, name: str, raw: Mapping[str, Any], findings: Finding
         prefix=raw.get("prefix"),
         suffix=raw.get("suffix"),
     )
+
+
+def _pattern(where: str, value: Any, findings: Findings) -> str | None:
+    """Return a regular expression as Python writes it, or note why it is none."""
+    if not isinstance(value, str):
+        return None
+    pattern = value.replace("(?<", "(?P<").replace("(?P<=", "(?<=").replace("(?P<!", "(?<!")
+    try:
+        re.compile(pattern, re.ASCII)
+    except re.error as error:
+        findings.fault(where, f"is not a valid regular expression: {error}")
+    return pattern
 
 
 def _text(value: Any) -> str:

@@ -64,6 +64,19 @@ def check_connection_config(
     return values
 
 
+def check_found(provider: Provider, found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a provider told about an account, held to the field specs like any input.
+
+    Raises:
+        InvalidConnectionConfig: A value does not fit its spec.
+    """
+    specs = provider.connection_config
+    return {
+        name: _checked(specs[name], value) if name in specs else value
+        for name, value in found.items()
+    }
+
+
 def check_addresses(provider: Provider, connection_config: Mapping[str, Any]) -> None:
     """Refuse values that may not stand where the provider's URL templates put them.
 

@@ -13,6 +13,7 @@ def _table(**names: str) -> Mapping[str, str]:
     return {name: kind for kind, listed in names.items() for name in listed.split()}
 
 
+#: `connection_facts` is Carrick's own.
 ENTRY = _table(
     mode="auth_mode",
     text="""display_name docs docs_connect setup_guide_url
@@ -35,7 +36,7 @@ ENTRY = _table(
         refresh_token_headers token_response assertion signature token translations proxy""",
     fields="connection_config credentials integration_config assertion_option",
     number="token_expiration_buffer token_expires_in_ms",
-    list="additional_steps",
+    list="additional_steps connection_facts",
 )
 
 #: `hosts` is Carrick's own: further hosts of the provider that may receive the credentials.
@@ -47,6 +48,14 @@ PROXY = _table(
 )
 
 VERIFICATION = _table(text="method", texts="endpoints", url="base_url_override", map="headers data")
+
+FACT = _table(
+    text="method endpoint", url="base_url_override", map="headers data choose set", flag="optional"
+)
+
+CHOICE = _table(text="from", map="where prefer")
+
+FACT_VALUE = _table(text="value match")
 
 FIELD = _table(
     text="type title description example pattern format prefix suffix doc_section default_value",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
@@ -13,6 +13,7 @@ from carrick.model.clock import Chance, Clock
 from carrick.model.http import OutboundAnswer, OutboundRequest
 from carrick.proxy.build import build_request
 from carrick.proxy.call import BeforeSend, Outbound, ProxyCall, Streamed, Target
+from carrick.proxy.facts import find_facts
 from carrick.proxy.retry import MAX_WAIT_S, is_retryable, wait_of_answer, wait_of_our_own
 from carrick.proxy.verify import verify
 
@@ -132,6 +133,36 @@ class Proxy:
                 return answer
 
         await verify(ask, target.provider, self._clock.now())
+
+    async def find_facts(
+        self,
+        target: Target,
+        *,
+        given: Collection[str] = (),
+        previous: Mapping[str, Any] | None = None,
+        deadline: float | None = None,
+    ) -> dict[str, str]:
+        """Ask what the provider's definition wants known about the target's account.
+
+        Args:
+            target: The account.
+            given: Keys of `connection_config` that are not to be found out.
+            previous: The `connection_config` of the connection that is connected again.
+            deadline: As in `call`.
+
+        Raises:
+            ConnectionTestFailed: The provider refused, or its answer lacks a value.
+            ProviderUnreachable: It could not be asked, or could not say.
+        """
+        whole = _Whole(self._egress, self._max_bytes)
+
+        async def ask(call: ProxyCall, known: Target) -> OutboundAnswer:
+            errand = _Errand(call, known, whole, self._random(), None, deadline, trusted=True)
+            return await self._run(errand)
+
+        return await find_facts(
+            ask, target, given=given, previous=previous or {}, now=self._clock.now()
+        )
 
     @asynccontextmanager
     async def _arriving(

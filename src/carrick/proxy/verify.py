@@ -23,29 +23,31 @@ _UNDECIDED = frozenset({408, 425, 429})
 
 
 def verification_calls(provider: Provider) -> list[ProxyCall]:
-    """Return the provider's check requests in order; empty for none.
-
-    Templates are not filled yet, and a body is still JSON whatever its content type says.
-    """
+    """Return the provider's check requests in order; empty for none."""
     rule = provider.proxy.get("verification")
     if not isinstance(rule, Mapping):
         return []
+    return [definition_call(rule, endpoint) for endpoint in texts(rule.get("endpoints"))]
+
+
+def definition_call(rule: Mapping[str, Any], endpoint: str) -> ProxyCall:
+    """Return a call as a definition describes it: `method`, `headers`, `data`, `base_url_override`.
+
+    Templates are not filled yet, and a body is still JSON whatever its content type says.
+    """
     headers = {str(name).lower(): str(text) for name, text in (rule.get("headers") or {}).items()}
     body = None
     if rule.get("data"):
         body = json.dumps(rule["data"]).encode()
         headers.setdefault("content-type", "application/json")
     base = rule.get("base_url_override")
-    return [
-        ProxyCall(
-            method=str(rule.get("method") or "GET"),
-            endpoint=endpoint,
-            headers=headers,
-            body=body,
-            base_url_override=str(base) if base else None,
-        )
-        for endpoint in texts(rule.get("endpoints"))
-    ]
+    return ProxyCall(
+        method=str(rule.get("method") or "GET"),
+        endpoint=endpoint,
+        headers=headers,
+        body=body,
+        base_url_override=str(base) if base else None,
+    )
 
 
 async def verify(ask: Ask, provider: Provider, now: datetime) -> None:
@@ -73,8 +75,8 @@ async def verify(ask: Ask, provider: Provider, now: datetime) -> None:
             continue
         if 200 <= answer.status < 300:
             return
-        if answer.status in _UNDECIDED or answer.status >= 500:
-            silence = _could_not_say(provider, answer, now)
+        if is_undecided(answer.status):
+            silence = could_not_say(provider, answer.status, answer.headers, now)
         else:
             refusal = answer
     if silence is not None:
@@ -93,10 +95,17 @@ def paginate_config(provider: Provider) -> dict[str, Any] | None:
     return dict(rule) if isinstance(rule, Mapping) else None
 
 
-def _could_not_say(provider: Provider, answer: Streamed, now: datetime) -> ProviderUnavailable:
+def is_undecided(status: int) -> bool:
+    """Whether an answer says neither yes nor no."""
+    return status in _UNDECIDED or status >= 500
+
+
+def could_not_say(
+    provider: Provider, status: int, headers: Mapping[str, str], now: datetime
+) -> ProviderUnavailable:
+    """Return the error of a provider that says neither yes nor no."""
     error = ProviderUnavailable(
-        f"{provider.display_name} could not check the credentials right now "
-        f"(it answered {answer.status})"
+        f"{provider.display_name} could not check the credentials right now (it answered {status})"
     )
-    error.retry_after_s = wait_of_answer(answer.headers, {}, None, now)
+    error.retry_after_s = wait_of_answer(headers, {}, None, now)
     return error
