@@ -370,6 +370,19 @@ class CredentialsUnavailable(InvalidCredentials):
     retryable = True
 
 
+class RefreshFaulty(InvalidCredentials):
+    """Something went wrong on this server while the credentials were refreshed."""
+
+    status = 500
+
+
+class RefreshTokenLost(CarrickError):
+    """The provider refused a refresh token that an earlier refresh may have replaced."""
+
+    code = "refresh_token_lost"
+    status = 400
+
+
 class MissingConnectionConfig(CarrickError):
     """A value the provider's address needs is missing from connection_config."""
 

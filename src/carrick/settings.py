@@ -63,6 +63,16 @@ class Settings(BaseModel):
     retention_days: int = Field(
         15, ge=1, description="Days that ended operations and delivered notifications are kept."
     )
+    background_refresh: int = Field(
+        4,
+        ge=0,
+        le=100,
+        description="Connections of one integration that are refreshed or checked in the "
+        "background at a time; 0 turns that off.",
+    )
+    idle_hours: float = Field(
+        24.0, gt=0, description="Hours after which unused credentials are kept alive or checked."
+    )
     log_level: str = Field("info", description="debug, info, warning or error.")
     log_format: str = Field("auto", description="auto, console or json.")
     secret_keys: Mapping[str, SecretStr] = Field(

@@ -17,6 +17,9 @@ from carrick.connections import states
 from carrick.connections.states import Promotion
 from carrick.credentials import (
     FreshCredentials,
+    RefreshFailure,
+    RefreshSuccess,
+    Results,
     drive,
     open_credentials,
     seal_credentials,
@@ -25,11 +28,13 @@ from carrick.environments import Environments, Integrations
 from carrick.environments.integrations import NewIntegration
 from carrick.errors import (
     CiphertextInvalid,
+    ConnectionTestFailed,
     CredentialsBackingOff,
     CredentialsExhausted,
     CredentialsUnavailable,
     InvalidCredentials,
     ProviderTimeout,
+    RefreshFaulty,
     StoreUnavailable,
     UnknownConnection,
 )
@@ -44,6 +49,7 @@ from carrick.testing.clock import FakeChance, FakeClock
 from carrick.vault import Vault
 
 T = TypeVar("T")
+IDLE = timedelta(days=1)
 VAULT = Vault({"k": bytes(32)}, "k")
 CATALOGUE = Catalogue(()).with_definitions(
     {
@@ -117,36 +123,24 @@ class Watch:
 
     def __init__(self) -> None:
         self.refreshed: list[int] = []
-        self.failures: list[dict[str, Any]] = []
+        self.successes: list[RefreshSuccess] = []
+        self.failures: list[RefreshFailure] = []
 
-    async def refreshed_in(self, tx: Tx, connection_row_id: int) -> None:
+    async def refreshed_in(self, tx: Tx, connection_row_id: int, success: RefreshSuccess) -> None:
         self.refreshed.append(connection_row_id)
+        self.successes.append(success)
         connection = await connection_rows.get(tx, connection_row_id, lock=True)
         if connection is not None and connection.state is ConnectionState.AUTH_ERROR:
             await states.refresh_healed(tx, connection)
 
     async def refresh_failed_in(
-        self,
-        tx: Tx,
-        connection_row_id: int,
-        *,
-        error_type: str,
-        description: str,
-        exhausted: bool,
-        operation_id: str,
+        self, tx: Tx, connection_row_id: int, failure: RefreshFailure
     ) -> None:
-        self.failures.append(
-            {
-                "type": error_type,
-                "description": description,
-                "exhausted": exhausted,
-                "operation_id": operation_id,
-            }
-        )
-        if exhausted:
+        self.failures.append(failure)
+        if failure.exhausted:
             connection = await connection_rows.get(tx, connection_row_id, lock=True)
             assert connection is not None
-            await states.refresh_exhausted(tx, connection, operation_id)
+            await states.refresh_exhausted(tx, connection, failure.operation_id)
 
 
 class StoreWithOutages:
@@ -194,15 +188,25 @@ class House:
         return self.nodes[0]
 
     def node(self, store: Any = None) -> FreshCredentials:
+        chance = FakeChance(seed=100 + len(self.nodes))
+        results = Results(
+            store=store or self.store,
+            vault=VAULT,
+            observer=self.watch,
+            clock=self.clock,
+            chance=chance,
+            new_operation_id=lambda: chance.token_hex(10),
+            idle=IDLE,
+        )
         made = FreshCredentials(
             store=store or self.store,
             vault=VAULT,
             send=self.endpoint.send,
             catalogue=CATALOGUE,
             integrations=self.integrations,
-            observer=self.watch,
+            results=results,
             clock=self.clock,
-            chance=FakeChance(seed=100 + len(self.nodes)),
+            chance=chance,
         )
         self.nodes.append(made)
         return made
@@ -613,6 +617,204 @@ async def test_a_deletion_keeps_the_answer_for_cleanup(house: House) -> None:
     assert house.watch.refreshed == []
 
 
+# --- an answer that never arrives -------------------------------------------------------------
+
+
+async def lose_an_answer(house: House, row_id: int) -> None:
+    """Leave a connection as a process does that is killed after the provider answered."""
+    owner, until = "dead", house.clock.now() + timedelta(seconds=10)
+
+    async def unit(tx: Tx) -> None:
+        await rows.take_lease(tx, row_id, owner, until)
+        assert await rows.mark_sent(tx, row_id, owner)
+
+    await house.store.write(unit)
+    house.endpoint.valid = "refresh-nobody-has"
+    house.clock.move(10)
+
+
+async def test_that_a_refresh_is_out_is_known_until_its_answer_is_stored(house: House) -> None:
+    """Before anything is sent it is written down, and the stored answer takes it back."""
+    row_id = await house.connect(token(house.clock, 1))
+    house.endpoint.open.clear()
+    getting = asyncio.create_task(access(house.fresh.get(row_id)))
+    await house.endpoint.arrived.wait()
+    assert (await house.row(row_id)).refresh_unanswered_at == house.clock.now()
+    house.endpoint.open.set()
+    await getting
+    assert (await house.row(row_id)).refresh_unanswered_at is None
+    assert house.watch.successes[0].message is None
+
+
+@pytest.mark.parametrize(
+    ("fault", "stays"),
+    [
+        (ProviderTimeout(sent=True), True),
+        (ProviderTimeout(sent=False), False),
+        (OutboundAnswer(200, {"content-type": "text/html"}, b"<html>"), True),
+        (answer({}, 503), True),
+        (answer({"error": "invalid_grant"}, 400), False),
+    ],
+)
+async def test_only_an_answer_that_may_exist_is_missed(
+    house: House, fault: Exception | OutboundAnswer, stays: bool
+) -> None:
+    """What never left and what was refused took no token along; silence and nonsense may have."""
+    house.endpoint.faults = [fault]
+    row_id = await house.connect(token(house.clock, 1))
+    with pytest.raises(InvalidCredentials):
+        await house.fresh.get(row_id)
+    row = await house.row(row_id)
+    assert (row.refresh_unanswered_at is not None) is stays
+    assert row.upkeep_at is not None
+    wait = row.upkeep_at - house.clock.now()
+    assert wait == timedelta(seconds=30) if stays else wait >= timedelta(minutes=10)
+
+
+async def test_a_refresh_token_that_was_lost_is_said_to_be(house: House) -> None:
+    """Refused after an answer was lost, a connection is given up at once, with the reason."""
+    row_id = await house.connect(token(house.clock, 1))
+    await lose_an_answer(house, row_id)
+    with pytest.raises(InvalidCredentials, match="cut off before its answer was stored"):
+        await house.fresh.get(row_id)
+    [failure] = house.watch.failures
+    assert (failure.error_type, failure.exhausted) == ("refresh_token_lost", True)
+    row = await house.row(row_id)
+    assert (row.state, row.error_cause) == (ConnectionState.AUTH_ERROR, ErrorCause.REFRESH)
+    assert row.refresh_unanswered_at is None
+    with pytest.raises(CredentialsExhausted):
+        await house.fresh.get(row_id)
+    assert len(house.endpoint.asked) == 1
+
+
+async def test_an_old_refresh_token_that_still_works_heals_the_loss(house: House) -> None:
+    """Upkeep asks again with what there is, due or not; many providers take it for a while."""
+    row_id = await house.connect(token(house.clock, 60))
+    await lose_an_answer(house, row_id)
+    house.endpoint.valid = "refresh-0"
+    await house.fresh.keep_alive(row_id, never_checked)
+    assert (await house.stored(row_id)).values["refresh_token"] == "refresh-1"
+    [success] = house.watch.successes
+    assert success.message is not None
+    assert "took the same refresh token once more" in success.message
+    assert (await house.row(row_id)).refresh_unanswered_at is None
+
+
+async def test_a_loss_is_not_forgotten_by_a_refresh_that_never_left(house: House) -> None:
+    """A provider that cannot be reached says nothing about what it did before."""
+    row_id = await house.connect(token(house.clock, 1))
+    await lose_an_answer(house, row_id)
+    lost_at = (await house.row(row_id)).refresh_unanswered_at
+    house.endpoint.faults = [ProviderTimeout(sent=False)]
+    with pytest.raises(CredentialsUnavailable):
+        await house.fresh.get(row_id)
+    assert (await house.row(row_id)).refresh_unanswered_at == lost_at
+
+
+async def test_nothing_is_sent_once_the_lease_is_somebody_elses(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node that stalled between taking the lease and asking does not ask beside the next one."""
+    row_id = await house.connect(token(house.clock, 1))
+    until = house.clock.now() + timedelta(seconds=10)
+    steps = house.fresh._steps
+
+    async def stalled(*args: Any) -> Any:
+        await house.set(row_id, refresh_owner="other", refresh_until=until)
+        return await steps(*args)
+
+    monkeypatch.setattr(house.fresh, "_steps", stalled)
+    getting = asyncio.create_task(house.fresh.get(row_id))
+    await house.clock.wait_for_sleepers(1)  # the other one's lease is waited for first
+    await house.set(row_id, refresh_owner=None)
+    house.clock.move(0.05)
+    with pytest.raises(CredentialsUnavailable, match="took over"):
+        await getting
+    assert house.endpoint.asked == []
+
+
+# --- nobody asks ------------------------------------------------------------------------------
+
+
+async def never_checked(row: rows.RefreshRow, credentials: Credentials) -> bool:
+    raise AssertionError("what can be refreshed is not checked")
+
+
+@pytest.mark.parametrize(("minutes", "is_asked"), [(24, True), (26, False)])
+async def test_upkeep_refreshes_before_a_caller_would_have_to_wait(
+    house: House, minutes: float, is_asked: bool
+) -> None:
+    """Ten minutes before credentials are due, upkeep takes them for due."""
+    row_id = await house.connect(token(house.clock, minutes))
+    await house.fresh.keep_alive(row_id, never_checked)
+    assert len(house.endpoint.asked) == is_asked
+    assert await access(house.fresh.get(row_id)) == ("access-1" if is_asked else "access-0")
+
+
+async def test_upkeep_does_not_revive_what_was_refused(house: House) -> None:
+    """A refused reconnect is final for upkeep as for everybody, an answer missing or not."""
+    row_id = await house.connect(token(house.clock, 1))
+    await house.change(row_id, lambda tx, one: states.refuse(tx, one, "operation"))
+    await house.set(row_id, refresh_unanswered_at=house.clock.now())
+    with pytest.raises(CredentialsExhausted):
+        await house.fresh.keep_alive(row_id, never_checked)
+    assert house.endpoint.asked == []
+    assert (await house.row(row_id)).error_cause is ErrorCause.REFUSED
+
+
+async def test_keys_are_checked_and_marked(house: House) -> None:
+    """A no of the provider is a failure, a later yes ends it, and silence is neither."""
+    row_id = await house.connect(
+        Credentials(AuthMode.API_KEY, {"apiKey": "k"}), provider="key", name="k"
+    )
+    verdicts: list[Exception | bool] = [
+        ConnectionTestFailed("It answered 401"),
+        ProviderTimeout(),
+        False,
+        True,
+    ]
+
+    async def check(row: rows.RefreshRow, credentials: Credentials) -> bool:
+        assert credentials.values == {"apiKey": "k"}
+        verdict = verdicts.pop(0)
+        if isinstance(verdict, Exception):
+            raise verdict
+        return verdict
+
+    with pytest.raises(ConnectionTestFailed):
+        await house.fresh.keep_alive(row_id, check)
+    [failure] = house.watch.failures
+    assert (failure.action, failure.error_type) == ("connection_test", "connection_test_failed")
+    with pytest.raises(CredentialsBackingOff):
+        await house.fresh.get(row_id)
+    house.clock.move(31)
+    with pytest.raises(ProviderTimeout):
+        await house.fresh.keep_alive(row_id, check)
+    await house.fresh.keep_alive(row_id, check)
+    assert (await house.row(row_id)).refresh_attempts == 1
+    await house.fresh.keep_alive(row_id, check)
+    row = await house.row(row_id)
+    assert (row.refresh_attempts, row.last_refresh_failure_at) == (0, None)
+    assert [one.action for one in house.watch.successes] == ["connection_test"]
+
+
+async def test_a_check_of_what_was_replaced_says_nothing(house: House) -> None:
+    """A verdict about credentials that a reconnect replaced meanwhile marks nobody."""
+    row_id = await house.connect(
+        Credentials(AuthMode.API_KEY, {"apiKey": "k"}), provider="key", name="k"
+    )
+
+    async def check(row: rows.RefreshRow, credentials: Credentials) -> bool:
+        new = promotion(Credentials(AuthMode.API_KEY, {"apiKey": "new"}), "set-1")
+        await house.change(row_id, lambda tx, one: states.promote(tx, one, new))
+        raise ConnectionTestFailed("It answered 401")
+
+    with pytest.raises(ConnectionTestFailed):
+        await house.fresh.keep_alive(row_id, check)
+    assert (await house.row(row_id)).refresh_attempts == 0
+    assert house.watch.failures == []
+
+
 # --- failing --------------------------------------------------------------------------------
 
 
@@ -630,12 +832,13 @@ async def test_a_refusal_backs_off_for_thirty_seconds(house: House) -> None:
         "error_description": "revoked",
     }
     assert house.watch.failures == [
-        {
-            "type": "refresh_token_external_error",
-            "description": "The provider refused (400 invalid_grant): revoked",
-            "exhausted": False,
-            "operation_id": house.watch.failures[0]["operation_id"],
-        }
+        RefreshFailure(
+            "refresh_token",
+            house.watch.failures[0].operation_id,
+            "refresh_token_external_error",
+            "The provider refused (400 invalid_grant): revoked",
+            exhausted=False,
+        )
     ]
     house.clock.move(29)
     with pytest.raises(CredentialsBackingOff) as backing_off:
@@ -667,7 +870,7 @@ async def test_an_answer_without_a_token_is_a_failure(house: House) -> None:
     row_id = await house.connect(token(house.clock, 10))
     with pytest.raises(InvalidCredentials):
         await house.fresh.get(row_id)
-    assert house.watch.failures[0]["type"] == "refresh_token_parsing_error"
+    assert house.watch.failures[0].error_type == "refresh_token_parsing_error"
 
 
 async def test_forcing_passes_over_the_back_off(house: House) -> None:
@@ -702,7 +905,7 @@ async def test_four_days_of_failures_give_a_connection_up(house: House) -> None:
         await house.fresh.get(row_id)
     row = await house.row(row_id)
     assert (row.state, row.error_cause) == (ConnectionState.AUTH_ERROR, ErrorCause.REFRESH)
-    assert [one["exhausted"] for one in house.watch.failures] == [False] * 9 + [True]
+    assert [one.exhausted for one in house.watch.failures] == [False] * 9 + [True]
     house.clock.move(60)
     with pytest.raises(CredentialsExhausted) as caught:
         await house.fresh.get(row_id)
@@ -712,6 +915,18 @@ async def test_four_days_of_failures_give_a_connection_up(house: House) -> None:
     row = await house.row(row_id)
     assert (row.state, row.error_cause) == (ConnectionState.ACTIVE, None)
     assert row.refresh_attempts == 0
+
+
+async def test_what_nobody_expected_is_a_failure_too(house: House) -> None:
+    """A fault of this server is told as one, recorded, and not sent again at once."""
+    house.endpoint.faults = [KeyError("nobody expected this")]
+    row_id = await house.connect(token(house.clock, 10))
+    with pytest.raises(RefreshFaulty) as caught:
+        await house.fresh.get(row_id)
+    assert (caught.value.status, caught.value.code) == (500, "invalid_credentials")
+    assert [one.error_type for one in house.watch.failures] == ["refresh_token_internal_error"]
+    with pytest.raises(CredentialsBackingOff):
+        await house.fresh.get(row_id)
 
 
 async def test_a_refused_reconnect_is_not_healed_by_refreshing(house: House) -> None:

@@ -21,7 +21,7 @@ from carrick.api.popups import Popups
 from carrick.api.services import Readiness, Services
 from carrick.app.housekeeping import Housekeeping
 from carrick.connections import Connections
-from carrick.credentials import FreshCredentials
+from carrick.credentials import FreshCredentials, Results
 from carrick.deployments import Deployments
 from carrick.deployments.child import Isolate
 from carrick.dryrun import DryRuns
@@ -33,6 +33,7 @@ from carrick.journal import Journal
 from carrick.lifecycle.journeys import Lifecycle
 from carrick.lifecycle.progress import Progress
 from carrick.lifecycle.rooms import Rooms, Timing
+from carrick.lifecycle.upkeep import Upkeep
 from carrick.lifecycle.wake import Wake
 from carrick.lifecycle.watch import RefreshWatch
 from carrick.model.clock import Chance, Clock, SystemChance, SystemClock
@@ -187,6 +188,7 @@ async def running(
             _flushing(rooms),
             warmth.run,
             housekeeping.run,
+            *_upkeep(settings, rooms),
         ):
             stack.push_async_callback(_cancelled, asyncio.create_task(_kept_going(loop, clock)))
         if signals is not None:
@@ -294,11 +296,30 @@ def _fresh(ground: _Ground, tenants: _Tenants) -> FreshCredentials:
         send=ground.egress.send,
         catalogue=tenants.catalogue,
         integrations=tenants.integrations,
-        observer=RefreshWatch(tenants.operations, tenants.notifier, tenants.catalogue),
+        results=Results(
+            store=ground.store,
+            vault=ground.opened.vault,
+            observer=RefreshWatch(tenants.operations, tenants.notifier, tenants.catalogue),
+            clock=ground.clock,
+            chance=ground.chance,
+            new_operation_id=tenants.operations.new_id,
+            idle=_idle(ground.settings),
+        ),
         clock=ground.clock,
         chance=ground.chance,
         faults=ground.faults,
     )
+
+
+def _idle(settings: Settings) -> timedelta:
+    return timedelta(hours=settings.idle_hours)
+
+
+def _upkeep(settings: Settings, rooms: Rooms) -> list[Callable[[], Awaitable[None]]]:
+    if settings.background_refresh == 0:
+        return []
+    at_once, idle = settings.background_refresh, _idle(settings)
+    return [Upkeep(rooms, at_once=at_once, idle=idle).run]
 
 
 def _rooms(ground: _Ground, tenants: _Tenants, wake: Wake, timing: Timing) -> Rooms:

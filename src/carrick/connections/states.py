@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from carrick.errors import InvalidConnection
@@ -57,6 +58,8 @@ class Promotion:
         }
 
 
+#: New credentials are looked after for the first time so long after they came.
+_FIRST_UPKEEP = timedelta(minutes=30)
 _HEALTHY: dict[str, Any] = {
     "error_cause": None,
     "error_operation_id": None,
@@ -64,6 +67,7 @@ _HEALTHY: dict[str, Any] = {
     "last_refresh_failure_at": None,
     "refresh_owner": None,
     "refresh_until": None,
+    "refresh_unanswered_at": None,
 }
 
 
@@ -125,6 +129,7 @@ async def create(
             "webhook_url_override": promotion.webhook_url_override,
             "setup": promotion.setup.value,
             "last_refresh_success_at": tx.now,
+            "upkeep_at": tx.now + _FIRST_UPKEEP,
             "created_at": tx.now,
             "updated_at": tx.now,
             **promotion.columns(),
@@ -137,7 +142,12 @@ async def promote(tx: Tx, connection: Connection, promotion: Promotion) -> None:
 
     Metadata, tags and the end user stay unless the candidate brings new ones.
     """
-    columns = {**promotion.columns(), **_HEALTHY, "last_refresh_success_at": tx.now}
+    columns = {
+        **promotion.columns(),
+        **_HEALTHY,
+        "last_refresh_success_at": tx.now,
+        "upkeep_at": tx.now + _FIRST_UPKEEP,
+    }
     if promotion.metadata is not None:
         columns["metadata"] = dict(promotion.metadata)
         columns["metadata_version"] = connection.metadata_version + 1

@@ -2,34 +2,38 @@
 
 However many callers want the same connection's credentials, on however many nodes, the provider is
 asked once: callers of one process join one task, processes take turns by a lease in the database.
-What the provider answered is stored before anybody gets it, because it may have ended the refresh
-token it was asked with.
+That a refresh goes out is written down before it does, and what the provider answered is stored
+before anybody gets it, because it may have ended the refresh token it was asked with.
 """
 
 from __future__ import annotations
 
 import asyncio
 import copy
-from typing import Protocol
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
 
 from carrick.auth import ModeContext, Obtained, Steps, mode_for
 from carrick.credentials import rules
 from carrick.credentials.lease import RefreshLease
 from carrick.credentials.obtain import Send, drive
-from carrick.credentials.sealed import open_credentials, seal_credentials
+from carrick.credentials.results import Results
+from carrick.credentials.sealed import open_credentials
 from carrick.environments import Integrations
 from carrick.errors import (
     CarrickError,
+    ConnectionTestFailed,
     CredentialsUnavailable,
     InvalidCredentials,
-    ProviderAnswerInvalid,
-    ProviderAnswerTooLarge,
     ProviderUnreachable,
-    StoreUnavailable,
+    RefreshFaulty,
     UnknownConnection,
     UnknownIntegration,
 )
-from carrick.model.auth import AuthMode, Credentials
+from carrick.model.auth import Credentials
 from carrick.model.clock import Chance, Clock
 from carrick.model.faults import NO_FAULTS, Faults, Point
 from carrick.providers import Catalogue, interpolate
@@ -39,35 +43,21 @@ from carrick.store.refresh import RefreshRow
 from carrick.store.unit import Store, Tx
 from carrick.vault import Vault
 
-#: Waits between tries to store what a provider answered: it cannot be asked for again.
-_STORE_WAITS_S = (0.2, 0.4, 0.8, 1.6, 3.2, *(5.0 for _ in range(10)))
-_LONGEST_DESCRIPTION = 500
-#: A connection's row, and the two ways of asking: different rules hold for each.
-_Flight = tuple[int, bool, bool]
+_log = structlog.get_logger(__name__)
 
 
-class RefreshObserver(Protocol):
-    """Told of every refresh, inside the transaction that stores its result.
+@dataclass(frozen=True)
+class _Terms:
+    """How credentials are asked for; different rules hold for each."""
 
-    Changes of state, the operation log and notifications hang on it, so they cannot come apart
-    from what they tell of. It is not told about connections that are being deleted or whose
-    reconnect was refused: refreshing neither heals nor breaks those.
-    """
+    force: bool = False
+    for_cleanup: bool = False
+    #: Set by upkeep: what ends within this time more is refreshed as well.
+    ahead: timedelta | None = None
 
-    async def refreshed_in(self, tx: Tx, connection_row_id: int) -> None:
-        """Follow a refresh that worked; earlier failures are over."""
 
-    async def refresh_failed_in(
-        self,
-        tx: Tx,
-        connection_row_id: int,
-        *,
-        error_type: str,
-        description: str,
-        exhausted: bool,
-        operation_id: str,
-    ) -> None:
-        """Follow a refresh that failed; `exhausted` when it was the last that counts."""
+#: A connection's row, and how its credentials are asked for.
+_Flight = tuple[int, _Terms]
 
 
 class FreshCredentials:
@@ -81,7 +71,7 @@ class FreshCredentials:
         send: Send,
         catalogue: Catalogue,
         integrations: Integrations,
-        observer: RefreshObserver,
+        results: Results,
         clock: Clock,
         chance: Chance,
         faults: Faults = NO_FAULTS,
@@ -91,7 +81,7 @@ class FreshCredentials:
         self._send = send
         self._catalogue = catalogue
         self._integrations = integrations
-        self._observer = observer
+        self._results = results
         self._clock = clock
         self._chance = chance
         self._faults = faults
@@ -131,24 +121,50 @@ class FreshCredentials:
             CredentialsBackingOff: A refresh failed less than 30 s ago.
             CredentialsUnavailable: The provider cannot be reached.
             InvalidCredentials: The provider refused.
+            RefreshFaulty: It went wrong on this server.
         """
+        terms = _Terms(force, for_cleanup)
         row = await self._store.recall(
             ("refresh row", connection_row_id), lambda tx: rows.get(tx, connection_row_id)
         )
-        now = self._clock.now()
-        credentials = self._opened(row, force=force, for_cleanup=for_cleanup)
-        assert row is not None, "opened, so there is one"
-        if not force and not self._is_due(row, credentials):
-            return credentials
-        if await self._steps(row, credentials) is None:
-            return credentials
         try:
-            rules.demand_rested(row, now, force=force)
-            return await self._join(row, force=force, for_cleanup=for_cleanup)
+            return await self._get(row, terms)
         except InvalidCredentials:
-            if for_cleanup and rules.still_work(credentials, now):
+            if row is None or not for_cleanup:
+                raise
+            credentials = self._opened(row, terms)
+            if rules.still_work(credentials, self._clock.now()):
                 return credentials
             raise
+
+    async def keep_alive(
+        self, connection_row_id: int, check: Callable[[RefreshRow, Credentials], Awaitable[bool]]
+    ) -> None:
+        """Refresh credentials ahead of their end; check those that cannot be refreshed.
+
+        Args:
+            connection_row_id: Whose.
+            check: Asks the provider whether it accepts them: `False` when it cannot be asked that,
+                `ConnectionTestFailed` when it said no.
+
+        Raises:
+            UnknownConnection: It is gone or being deleted.
+            InvalidCredentials: As `get`; it is recorded.
+            CarrickError: As `check`; only a no is recorded.
+        """
+        terms = _Terms(ahead=rules.UPKEEP_EVERY)
+        row = await self._store.read(lambda tx: rows.get(tx, connection_row_id))
+        credentials = await self._get(row, terms)
+        assert row is not None, "opened, so there is one"
+        if credentials.auth_mode not in rules.CHECKED_MODES:
+            return
+        try:
+            was_asked = await check(row, credentials)
+        except ConnectionTestFailed as error:
+            await self._results.refused(row, error)
+            raise
+        if was_asked:
+            await self._results.verified(row)
 
     async def obtain(self, steps: Steps) -> Obtained:
         """Run an auth mode's steps for credentials that no connection has yet."""
@@ -159,15 +175,22 @@ class FreshCredentials:
         while self._flights:
             await asyncio.wait(self._flights.values())
 
-    async def _join(self, row: RefreshRow, *, force: bool, for_cleanup: bool) -> Credentials:
-        key = (row.row_id, force, for_cleanup)
+    async def _get(self, row: RefreshRow | None, terms: _Terms) -> Credentials:
+        credentials = self._opened(row, terms)
+        assert row is not None, "opened, so there is one"
+        if not self._is_due(row, credentials, terms):
+            return credentials
+        if await self._steps(row, credentials) is None:
+            return credentials
+        rules.demand_rested(row, self._clock.now(), force=terms.force)
+        return await self._join(row, terms)
+
+    async def _join(self, row: RefreshRow, terms: _Terms) -> Credentials:
+        key = (row.row_id, terms)
         flight = self._flights.get(key)
         if flight is None:
             # A task of its own: a caller that goes away must not take the answer with it.
-            flight = asyncio.create_task(
-                self._refresh(row, force=force, for_cleanup=for_cleanup),
-                name=f"refresh-{row.row_id}",
-            )
+            flight = asyncio.create_task(self._refresh(row, terms), name=f"refresh-{row.row_id}")
             self._flights[key] = flight
             flight.add_done_callback(lambda done: self._land(key, done))
         try:
@@ -180,116 +203,61 @@ class FreshCredentials:
         if not flight.cancelled():
             flight.exception()  # seen, even if every caller went away
 
-    async def _refresh(self, seen: RefreshRow, *, force: bool, for_cleanup: bool) -> Credentials:
+    async def _refresh(self, seen: RefreshRow, terms: _Terms) -> Credentials:
         owner = self._chance.token_hex(16)
         lease = RefreshLease(self._store, self._clock, seen.row_id, owner, self._faults)
         row = await lease.take()
         try:
             await self._faults.reached(Point.REFRESH_LEASED)
-            credentials = self._opened(row, force=force, for_cleanup=for_cleanup)
+            credentials = self._opened(row, terms)
             # Somebody may have been faster: what they got is as fresh as what we came for.
             was_refreshed = row.credentials != seen.credentials
             if was_refreshed and rules.still_work(credentials, self._clock.now()):
                 return credentials
-            if not force and not self._is_due(row, credentials):
+            if not self._is_due(row, credentials, terms):
                 return credentials
-            rules.demand_rested(row, self._clock.now(), force=force)
+            rules.demand_rested(row, self._clock.now(), force=terms.force)
             steps = await self._steps(row, credentials)
             if steps is None:
                 return credentials
             async with lease.kept():
-                return await self._ask(row, owner, steps, for_cleanup=for_cleanup)
+                return await self._ask(row, lease, steps, terms)
         finally:
             await lease.release()
 
     async def _ask(
-        self, row: RefreshRow, owner: str, steps: Steps, *, for_cleanup: bool
+        self, row: RefreshRow, lease: RefreshLease, steps: Steps, terms: _Terms
     ) -> Credentials:
+        await lease.mark_sent()
         await self._faults.reached(Point.REFRESH_ASKED)
         try:
-            obtained = await drive(steps, self._send)
+            obtained = await self._driven(row, steps)
         except CarrickError as error:
-            stored = await self._failed(row, error)
+            told = self._results.explained(row, error)
+            stored = await self._results.failed(row, told)
             await self._faults.reached(Point.REFRESH_FAILED)
             if stored is None:
-                raise _failure(error) from error
+                raise _failure(told) from error
         else:
             await self._faults.reached(Point.REFRESH_ANSWERED)
-            stored = await self._succeeded(row, owner, obtained)
+            stored = await self._results.refreshed(row, lease.owner, obtained)
             await self._faults.reached(Point.REFRESH_STORED)
         # What is stored now counts, be it ours or of somebody who was faster; whether it may be
         # handed out depends on what became of the connection meanwhile.
-        return self._opened(stored, force=True, for_cleanup=for_cleanup)
-
-    async def _succeeded(
-        self, row: RefreshRow, owner: str, obtained: Obtained
-    ) -> RefreshRow | None:
-        async def unit(tx: Tx) -> RefreshRow | None:
-            return await self._succeed_in(tx, row, owner, obtained)
-
-        for wait_s in _STORE_WAITS_S:
-            try:
-                return await self._store.write(unit)
-            except StoreUnavailable:
-                await self._clock.sleep(wait_s)
-        return await self._store.write(unit)
-
-    async def _failed(self, row: RefreshRow, error: CarrickError) -> RefreshRow | None:
-        async def unit(tx: Tx) -> RefreshRow | None:
-            return await self._fail_in(tx, row, error)
-
-        return await self._store.write(unit)
-
-    async def _succeed_in(
-        self, tx: Tx, based_on: RefreshRow, owner: str, obtained: Obtained
-    ) -> RefreshRow | None:
-        """Store what was obtained, unless a reconnect or a later refresh has replaced its origin.
-
-        The same ciphertext proves that nothing did: every sealing gives another. A deletion or a
-        refused reconnect changes the generation and keeps the credentials for cleanup, which then
-        needs the new ones. With our lease, only a change of keys can have sealed them again.
-        """
-        row = await rows.get(tx, based_on.row_id, lock=True)
-        if row is None or row.credentials is None:
-            return None
-        is_ours = row.generation == based_on.generation and row.refresh_owner == owner
-        if row.credentials != based_on.credentials and not is_ours:
-            return row
-        heals = rules.is_healthy_otherwise(row)
-        credentials = obtained.credentials
-        await rows.store_refreshed(
-            tx,
-            row,
-            credentials=seal_credentials(self._vault, row.credential_set, credentials),
-            expires_at=credentials.expires_at,
-            connection_config={**row.connection_config, **obtained.connection_config},
-            heals=heals,
+        return self._opened(
+            stored, _Terms(force=True, for_cleanup=terms.for_cleanup, ahead=terms.ahead)
         )
-        if heals:
-            await self._observer.refreshed_in(tx, row.row_id)
-        return await rows.get(tx, row.row_id)
 
-    async def _fail_in(
-        self, tx: Tx, based_on: RefreshRow, error: CarrickError
-    ) -> RefreshRow | None:
-        """Record a failure, or return what has replaced the credentials it is about."""
-        row = await rows.get(tx, based_on.row_id, lock=True)
-        if row is None or row.credentials is None:
-            return None
-        if row.credentials != based_on.credentials:
-            return row
-        attempts = rules.attempts_after_failure(row, tx.now)
-        await rows.store_failure(tx, row, attempts=attempts)
-        if rules.is_healthy_otherwise(row):
-            await self._observer.refresh_failed_in(
-                tx,
-                row.row_id,
-                error_type=_error_type(error, row.auth_mode),
-                description=error.message[:_LONGEST_DESCRIPTION],
-                exhausted=attempts >= rules.MOST_ATTEMPTS,
-                operation_id=self._operation_id(),
-            )
-        return None
+    async def _driven(self, row: RefreshRow, steps: Steps) -> Obtained:
+        try:
+            return await drive(steps, self._send)
+        except CarrickError:
+            raise
+        except Exception as error:
+            # A provider's odd answer or a fault of ours: recorded like any failure, or every
+            # caller would send it again.
+            _log.exception("refresh_faulty", connection=row.row_id)
+            raise RefreshFaulty from error
 
     async def _steps(self, row: RefreshRow, credentials: Credentials) -> Steps | None:
         integration = await self._integrations.by_row(row.integration_row_id)
@@ -305,22 +273,30 @@ class FreshCredentials:
         )
         return mode_for(credentials.auth_mode).refresh(ctx, credentials)
 
-    def _opened(self, row: RefreshRow | None, *, force: bool, for_cleanup: bool) -> Credentials:
+    def _opened(self, row: RefreshRow | None, terms: _Terms) -> Credentials:
         if row is None or row.credentials is None:
             raise UnknownConnection
-        rules.demand_usable(row, self._clock.now(), force=force, for_cleanup=for_cleanup)
+        rules.demand_usable(
+            row, self._clock.now(), force=terms.force, for_cleanup=terms.for_cleanup
+        )
         return open_credentials(self._vault, row.credential_set, row.credentials)
 
-    def _is_due(self, row: RefreshRow, credentials: Credentials) -> bool:
+    def _is_due(self, row: RefreshRow, credentials: Credentials, terms: _Terms) -> bool:
+        if terms.force or (terms.ahead is not None and row.refresh_unanswered_at is not None):
+            return True
         if credentials.expires_at is None:
             return False
-        return rules.is_due(credentials, self._catalogue.get(row.provider), self._clock.now())
-
-    def _operation_id(self) -> str:
-        return f"{int(self._clock.now().timestamp() * 1000)}_{self._chance.token_hex(4)}"
+        return rules.is_due(
+            credentials,
+            self._catalogue.get(row.provider),
+            self._clock.now(),
+            terms.ahead or timedelta(),
+        )
 
 
 def _failure(error: CarrickError) -> InvalidCredentials:
+    if isinstance(error, RefreshFaulty):
+        return error
     message = f"The connection's credentials could not be refreshed. {error.message}"
     if isinstance(error, ProviderUnreachable):
         return CredentialsUnavailable(
@@ -329,11 +305,3 @@ def _failure(error: CarrickError) -> InvalidCredentials:
             retry_after_s=max(error.retry_after_s or 0.0, rules.BACK_OFF.total_seconds()),
         )
     return InvalidCredentials(message, payload=error.payload)
-
-
-def _error_type(error: CarrickError, auth_mode: str) -> str:
-    if isinstance(error, ProviderAnswerInvalid | ProviderAnswerTooLarge):
-        return "refresh_token_parsing_error"
-    if auth_mode == AuthMode.OAUTH2_CC:
-        return "client_credentials_fetch_error"
-    return "refresh_token_external_error"

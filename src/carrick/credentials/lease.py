@@ -56,6 +56,19 @@ class RefreshLease:
                 await self._clock.sleep(_LOOKED_AT_EVERY_S)
                 row = await self._store.read(self._look_in)
 
+    async def mark_sent(self) -> None:
+        """Note, before it does, that a refresh goes out.
+
+        Raises:
+            CredentialsUnavailable: The lease ran out and somebody else has it.
+        """
+
+        async def unit(tx: Tx) -> bool:
+            return await rows.mark_sent(tx, self._row_id, self.owner)
+
+        if not await self._store.write(unit):
+            raise CredentialsUnavailable("Another server took over refreshing these credentials.")
+
     @contextlib.asynccontextmanager
     async def kept(self) -> AsyncIterator[None]:
         """Extend the lease again and again, so that it never runs out under a slow provider."""

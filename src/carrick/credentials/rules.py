@@ -5,27 +5,38 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from carrick.errors import CredentialsBackingOff, CredentialsExhausted, UnknownConnection
-from carrick.model.auth import Credentials
+from carrick.model.auth import AuthMode, Credentials
 from carrick.model.connection import ConnectionState, ErrorCause
 from carrick.model.provider import Provider
 from carrick.store.refresh import RefreshRow
 
 #: How long before its end a token is refreshed.
 BUFFER = timedelta(minutes=15)
+#: What cannot be refreshed, and is checked from time to time when nobody uses it.
+CHECKED_MODES = frozenset({AuthMode.API_KEY, AuthMode.BASIC, AuthMode.TBA})
 #: How long a failed refresh keeps others from trying.
 BACK_OFF = timedelta(seconds=30)
+#: How often nobody's credentials are looked after at most, but for answers that are missing.
+UPKEEP_EVERY = timedelta(minutes=10)
+#: How long what a provider refused is left alone when nobody asks.
+DAY = timedelta(days=1)
 #: Days with a failed refresh after which the connection is given up.
 MOST_ATTEMPTS = 4
 
 
-def is_due(credentials: Credentials, provider: Provider, now: datetime) -> bool:
+def is_due(
+    credentials: Credentials, provider: Provider, now: datetime, ahead: timedelta = timedelta()
+) -> bool:
     """Whether credentials end so soon that they are to be refreshed first."""
     if credentials.expires_at is None:
         return False
+    return credentials.expires_at - now < _buffer(provider) + ahead
+
+
+def _buffer(provider: Provider) -> timedelta:
     stated = provider.definition.get("token_expiration_buffer")
     is_number = isinstance(stated, int | float) and not isinstance(stated, bool)
-    buffer = timedelta(seconds=stated) if is_number and stated is not None else BUFFER
-    return credentials.expires_at - now < buffer
+    return timedelta(seconds=stated) if is_number and stated is not None else BUFFER
 
 
 def still_work(credentials: Credentials, now: datetime) -> bool:
@@ -87,3 +98,54 @@ def is_healthy_otherwise(row: RefreshRow) -> bool:
     """Whether refreshing is all that ails a connection, so that success or failure matters."""
     is_usable = row.state in (ConnectionState.ACTIVE, ConnectionState.AUTH_ERROR)
     return is_usable and row.error_cause is not ErrorCause.REFUSED
+
+
+def next_upkeep(expires_at: datetime | None, now: datetime, idle: timedelta) -> datetime:
+    """Return when fresh credentials are looked after: a while before they are due.
+
+    Short-lived ones are left alone for half of their life, so that their upkeep is no mill.
+    """
+    if expires_at is None or expires_at <= now:
+        return now + idle
+    early = expires_at - BUFFER - UPKEEP_EVERY
+    half = now + (expires_at - now) / 2
+    return min(max(early, half), now + idle)
+
+
+def upkeep_after_failure(
+    row: RefreshRow, unanswered_at: datetime | None, now: datetime, *, transient: bool
+) -> datetime:
+    """Return when to try again by ourselves: sooner while an answer may be lost at the provider.
+
+    Providers that replace refresh tokens often take the old one for some time more.
+    """
+    if unanswered_at is not None:
+        return now + min(max(BACK_OFF, now - unanswered_at), UPKEEP_EVERY)
+    return now + (UPKEEP_EVERY if transient else DAY)
+
+
+def wants_upkeep(row: RefreshRow, now: datetime, idle: timedelta) -> bool:
+    """Whether credentials are refreshed or checked although nobody asks for them.
+
+    Those that were used in their present life get successors before they end, so that nobody waits
+    for a provider. Those that nobody uses are kept alive at a slower pace. An answer that never
+    arrived is asked for again.
+    """
+    if row.refresh_unanswered_at is not None:
+        return True
+    fresh_since = row.last_refresh_success_at or row.created_at
+    used_at = row.last_fetched_at or row.created_at
+    was_used = used_at > fresh_since and row.credentials_expires_at is not None
+    if was_used and now - used_at < idle:
+        return True
+    return now - used_at >= idle and now - fresh_since >= idle
+
+
+def upkeep_of(row: RefreshRow, now: datetime, idle: timedelta) -> datetime:
+    """Return when to look again at credentials that were left as they are."""
+    fresh_since = row.last_refresh_success_at or row.created_at
+    used_at = row.last_fetched_at or row.created_at
+    if used_at > fresh_since and now - used_at < idle:
+        return next_upkeep(row.credentials_expires_at, now, idle)
+    later = max(used_at, fresh_since) + idle
+    return later if later > now else now + idle

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from carrick.connections import states
-from carrick.model.connection import ConnectionState, ErrorCause
+from carrick.credentials import RefreshFailure, RefreshSuccess
+from carrick.model.connection import Connection, ConnectionState, ErrorCause
 from carrick.notify import Fault, Notifier, facts_of, refresh_failed
 from carrick.operations import Opening, Operations
 from carrick.providers import Catalogue
@@ -25,50 +26,38 @@ class RefreshWatch:
         self._notifier = notifier
         self._catalogue = catalogue
 
-    async def refreshed_in(self, tx: Tx, connection_row_id: int) -> None:
-        """Bring back a connection whose auth error came from refreshing."""
+    async def refreshed_in(self, tx: Tx, connection_row_id: int, success: RefreshSuccess) -> None:
+        """Record it, and bring back a connection whose auth error came from refreshing."""
         connection = await rows.get(tx, connection_row_id, lock=True)
+        if connection is None:
+            return
+        await self._operations.open_in(
+            tx, _opening(connection, success.action, success.operation_id, success.message)
+        )
+        await self._operations.close_in(tx, success.operation_id, state="success")
         if (
-            connection is not None
-            and connection.state is ConnectionState.AUTH_ERROR
+            connection.state is ConnectionState.AUTH_ERROR
             and connection.error_cause is ErrorCause.REFRESH
         ):
             await states.refresh_healed(tx, connection)
 
     async def refresh_failed_in(
-        self,
-        tx: Tx,
-        connection_row_id: int,
-        *,
-        error_type: str,
-        description: str,
-        exhausted: bool,
-        operation_id: str,
+        self, tx: Tx, connection_row_id: int, failure: RefreshFailure
     ) -> None:
-        """Record a failed refresh, tell the app, and mark the connection when it was the last."""
+        """Record it, tell the app, and mark the connection when it was the last that counts."""
         connection = await rows.get(tx, connection_row_id, lock=True)
         if connection is None or not connection.is_usable:
             return
-        await self._operations.open_in(
-            tx,
-            Opening(
-                id=operation_id,
-                environment_id=connection.environment_id,
-                type="auth",
-                action="refresh_token",
-                integration_id=connection.integration_id,
-                provider=connection.provider,
-                connection_row_id=connection.row_id,
-                connection_id=connection.connection_id,
-            ),
-        )
+        operation_id = failure.operation_id
+        fault = Fault(failure.error_type, failure.description)
+        await self._operations.open_in(tx, _opening(connection, failure.action, operation_id))
         await self._operations.close_in(
             tx,
             operation_id,
             state="failed",
-            error={"code": error_type, "message": description},
+            error={"code": fault.type, "message": fault.description},
         )
-        if exhausted and connection.error_cause is not ErrorCause.REFUSED:
+        if failure.exhausted and connection.error_cause is not ErrorCause.REFUSED:
             await states.refresh_exhausted(tx, connection, operation_id)
         elif connection.error_cause is None:
             await rows.change(tx, connection.row_id, {"error_operation_id": operation_id})
@@ -77,4 +66,20 @@ class RefreshWatch:
         if environment is not None:
             auth_mode = provider.auth_mode.value if provider is not None else "unknown"
             facts = facts_of(environment, connection, auth_mode)
-            await self._notifier.write_in(tx, refresh_failed(facts, Fault(error_type, description)))
+            await self._notifier.write_in(tx, refresh_failed(facts, fault))
+
+
+def _opening(
+    connection: Connection, action: str, operation_id: str, message: str | None = None
+) -> Opening:
+    return Opening(
+        id=operation_id,
+        environment_id=connection.environment_id,
+        type="auth",
+        action=action,
+        integration_id=connection.integration_id,
+        provider=connection.provider,
+        connection_row_id=connection.row_id,
+        connection_id=connection.connection_id,
+        message=message,
+    )

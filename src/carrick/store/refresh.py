@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, bindparam, or_, select, update
+from sqlalchemy import Row, bindparam, func, or_, select, update
 
 from carrick.model.connection import ConnectionState, ErrorCause
 from carrick.store.tables import connections
 from carrick.store.unit import Tx
 
-_COLUMNS = tuple(
+COLUMNS = tuple(
     connections.c[name]
     for name in (
         "id",
@@ -39,6 +39,11 @@ _COLUMNS = tuple(
         "credentials_expires_at",
         "refresh_owner",
         "refresh_until",
+        "refresh_unanswered_at",
+        "last_fetched_at",
+        "last_refresh_success_at",
+        "created_at",
+        "upkeep_at",
     )
 )
 
@@ -65,6 +70,12 @@ class RefreshRow:
     credentials_expires_at: datetime | None
     refresh_owner: str | None
     refresh_until: datetime | None
+    #: Since when a refresh is out whose answer is not stored.
+    refresh_unanswered_at: datetime | None
+    last_fetched_at: datetime | None
+    last_refresh_success_at: datetime | None
+    created_at: datetime
+    upkeep_at: datetime | None
 
     def is_held(self, now: datetime) -> bool:
         """Whether somebody is refreshing it at that moment."""
@@ -73,14 +84,14 @@ class RefreshRow:
         )
 
 
-_GET = select(*_COLUMNS).where(connections.c.id == bindparam("row"))
+_GET = select(*COLUMNS).where(connections.c.id == bindparam("row"))
 _GET_LOCKED = _GET.with_for_update()
 
 
 async def get(tx: Tx, row_id: int, *, lock: bool = False) -> RefreshRow | None:
     """Return a connection in whatever state; `lock` keeps others from changing it until commit."""
     row = await tx.row(_GET_LOCKED if lock else _GET, {"row": row_id})
-    return _read(row) if row is not None else None
+    return read_row(row) if row is not None else None
 
 
 async def take_lease(tx: Tx, row_id: int, owner: str, until: datetime) -> RefreshRow | None:
@@ -112,6 +123,23 @@ async def extend_lease(tx: Tx, row_id: int, owner: str, until: datetime) -> bool
     return await tx.changed(statement.values(refresh_until=until)) == 1
 
 
+async def mark_sent(tx: Tx, row_id: int, owner: str) -> bool:
+    """Note that a refresh goes out now; `False` when somebody else has taken the lease.
+
+    The mark stays until an answer is stored, so whoever finds it without a holder knows that the
+    provider may have answered a process that is gone. The connection is due for a look from now on,
+    which nobody takes while the lease is held.
+    """
+    statement = update(connections).where(
+        connections.c.id == row_id, connections.c.refresh_owner == owner
+    )
+    unanswered_at = func.coalesce(connections.c.refresh_unanswered_at, tx.now)
+    return (
+        await tx.changed(statement.values(refresh_unanswered_at=unanswered_at, upkeep_at=tx.now))
+        == 1
+    )
+
+
 async def release_lease(tx: Tx, row_id: int, owner: str) -> None:
     """Give the lease back, if it is still this owner's."""
     await tx.execute(
@@ -129,6 +157,7 @@ async def store_refreshed(
     expires_at: datetime | None,
     connection_config: Mapping[str, Any],
     heals: bool,
+    upkeep_at: datetime,
 ) -> None:
     """Store fresh credentials in a row that this transaction has locked.
 
@@ -139,36 +168,68 @@ async def store_refreshed(
         expires_at: When it expires.
         connection_config: All of it, with what the provider's answer added.
         heals: Whether earlier failures are over with it.
+        upkeep_at: When to look after them next.
     """
     values: dict[str, Any] = {
         "credentials": credentials,
         "credentials_expires_at": expires_at,
         "last_refresh_success_at": tx.now,
+        "refresh_unanswered_at": None,
+        "upkeep_at": upkeep_at,
         "updated_at": tx.now,
     }
     if connection_config != row.connection_config:
         values["connection_config"] = dict(connection_config)
     if heals:
-        values |= {"refresh_attempts": 0, "last_refresh_failure_at": None}
-        values["error_operation_id"] = None
+        values |= _HEALED
     await _change(tx, row, values)
 
 
-async def store_failure(tx: Tx, row: RefreshRow, *, attempts: int) -> None:
-    """Store that a refresh failed in a row that this transaction has locked."""
+async def store_failure(
+    tx: Tx,
+    row: RefreshRow,
+    *,
+    attempts: int,
+    unanswered_at: datetime | None,
+    upkeep_at: datetime,
+) -> None:
+    """Store that a refresh or a check failed in a row that this transaction has locked.
+
+    Args:
+        tx: The transaction.
+        row: The row as it is now.
+        attempts: Days with a failure, this one included.
+        unanswered_at: Since when a refresh is out that may have been answered after all.
+        upkeep_at: When to look after the credentials next.
+    """
     values = {
         "refresh_attempts": attempts,
         "last_refresh_failure_at": tx.now,
+        "refresh_unanswered_at": unanswered_at,
+        "upkeep_at": upkeep_at,
         "updated_at": tx.now,
     }
     await _change(tx, row, values)
+
+
+async def store_healed(tx: Tx, row: RefreshRow) -> None:
+    """Store that earlier failures are over in a row that this transaction has locked."""
+    await _change(tx, row, _HEALED)
+
+
+_HEALED: dict[str, Any] = {
+    "refresh_attempts": 0,
+    "last_refresh_failure_at": None,
+    "error_operation_id": None,
+}
 
 
 async def _change(tx: Tx, row: RefreshRow, values: Mapping[str, Any]) -> None:
     await tx.execute(update(connections).where(connections.c.id == row.row_id).values(**values))
 
 
-def _read(row: Row[Any]) -> RefreshRow:
+def read_row(row: Row[Any]) -> RefreshRow:
+    """Read `COLUMNS`."""
     return RefreshRow(
         row_id=row.id,
         environment_id=row.environment_id,
@@ -188,4 +249,9 @@ def _read(row: Row[Any]) -> RefreshRow:
         credentials_expires_at=row.credentials_expires_at,
         refresh_owner=row.refresh_owner,
         refresh_until=row.refresh_until,
+        refresh_unanswered_at=row.refresh_unanswered_at,
+        last_fetched_at=row.last_fetched_at,
+        last_refresh_success_at=row.last_refresh_success_at,
+        created_at=row.created_at,
+        upkeep_at=row.upkeep_at,
     )

@@ -225,6 +225,10 @@ connections = Table(
     # The refresh lease: who refreshes now, and until when nobody else may start.
     Column("refresh_owner", String(64)),
     _time("refresh_until", nullable=True),
+    # Since when a refresh is out whose answer is not stored: the provider may have replaced tokens.
+    _time("refresh_unanswered_at", nullable=True),
+    # When credentials are looked after next although nobody asks for them.
+    _time("upkeep_at", nullable=True),
     # The mailbox: who runs this connection's functions now, under which fence, until when.
     Column("mailbox_owner", String(64)),
     Column("mailbox_fence", Integer, nullable=False, server_default="0"),
@@ -245,6 +249,13 @@ connections = Table(
     Index("ix_connections_by_id", "environment_id", "connection_id"),
     Index("ix_connections_end_user_row_id", "end_user_row_id"),
     Index("ix_connections_integration", "integration_row_id", "state"),
+    Index(
+        "ix_connections_upkeep",
+        "integration_row_id",
+        "upkeep_at",
+        sqlite_where=text("state = 'active'"),
+        postgresql_where=text("state = 'active'"),
+    ),
 )
 
 checkpoints = Table(

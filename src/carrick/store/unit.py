@@ -264,7 +264,8 @@ class SqliteStore(Store):
         """Run a schema change with a plain connection in one transaction."""
 
         try:
-            with self._writer.connect() as connection:
+            # In a thread: another migration may hold the only connection.
+            with await asyncio.to_thread(self._writer.connect) as connection:
                 transaction = await asyncio.to_thread(connection.begin)
                 try:
                     result = await asyncio.to_thread(action, connection)

@@ -68,6 +68,8 @@ class Accounts:
     chance: Chance
     token_lifetime_s: float = 3600.0
     rotate_refresh_tokens: bool = False
+    #: Seconds for which a refresh token that was replaced still works.
+    refresh_grace_s: float = 0.0
     by_name: dict[str, Account] = field(default_factory=dict)
     _grants: dict[str, Grant] = field(default_factory=dict)
 
@@ -163,9 +165,15 @@ class Accounts:
         if grant is None:
             raise TokenRefused("invalid_grant", "the refresh token is unknown or revoked")
         if self.rotate_refresh_tokens:
-            del self._grants[token]
+            self._replace(token, grant)
         self.issue(grant.account, refresh=self.rotate_refresh_tokens)
         return grant.account
+
+    def _replace(self, token: str, grant: Grant) -> None:
+        if self.refresh_grace_s <= 0:
+            del self._grants[token]
+        elif grant.ends_at is None:
+            grant.ends_at = self.clock.now() + timedelta(seconds=self.refresh_grace_s)
 
     def identify(self, authorization: str | None, api_key: str | None) -> Account | None:
         """Return whose credentials a request carries; `None` when they open nothing."""

@@ -48,6 +48,7 @@ class FakeProvider:
         client_secret: str = "fake-client-secret",  # noqa: S107 - it protects nothing
         token_lifetime_s: float = 3600.0,
         rotate_refresh_tokens: bool = False,
+        refresh_grace_s: float = 0.0,
         honour_idempotency_keys: bool = False,
         clock: Clock | None = None,
         chance: Chance | None = None,
@@ -57,12 +58,13 @@ class FakeProvider:
         Args:
             port: 0 takes a free one; `url` tells which.
             rotate_refresh_tokens: Each refresh ends the refresh token that was used.
+            refresh_grace_s: Seconds for which such a refresh token still works.
             honour_idempotency_keys: A repeated `Idempotency-Key` gets the first answer again.
         """
         clock, chance = clock or SystemClock(), chance or SystemChance()
         self._host, self._port = host, port
         self._runner: web.AppRunner | None = None
-        accounts = Accounts(clock, chance, token_lifetime_s, rotate_refresh_tokens)
+        accounts = Accounts(clock, chance, token_lifetime_s, rotate_refresh_tokens, refresh_grace_s)
         self._state = ProviderState(
             clock=clock,
             chance=chance,
