@@ -557,6 +557,12 @@ class StoreInUse(CarrickError):
     code = "store_in_use"
 
 
+class BackupInvalid(CarrickError):
+    """This backup cannot be used."""
+
+    code = "backup_invalid"
+
+
 class StoreOutdated(CarrickError):
     """The database schema is older than this version. Run `carrick migrate`."""
 
@@ -569,3 +575,10 @@ class StoreUnavailable(CarrickError):
     code = "store_unavailable"
     status = 503
     retryable = True
+
+
+class StoreDamaged(StoreUnavailable):
+    """The database file is damaged. Keep it aside and `carrick restore` a backup."""
+
+    code = "store_damaged"
+    retryable = False

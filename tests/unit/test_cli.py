@@ -53,6 +53,7 @@ def commands() -> list[str]:
 def test_the_commands_are_these() -> None:
     """A command that is added or lost shows here."""
     assert commands() == [
+        "backup",
         "cleanups force",
         "cleanups list",
         "cleanups retry",
@@ -79,6 +80,7 @@ def test_the_commands_are_these() -> None:
         "providers check",
         "providers list",
         "providers show",
+        "restore",
         "rollback",
         "serve",
     ]

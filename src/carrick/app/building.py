@@ -90,7 +90,7 @@ class _Engine:
 
 
 @contextlib.contextmanager
-def _only_server(data_dir: Path) -> Iterator[None]:
+def only_server(data_dir: Path) -> Iterator[None]:
     """Hold a data directory against a second server.
 
     Raises:
@@ -157,7 +157,7 @@ async def running(
     clock, chance = clock or SystemClock(), chance or SystemChance()
     async with contextlib.AsyncExitStack() as stack:
         if settings.database_url is None:
-            stack.enter_context(_only_server(settings.data_dir))
+            stack.enter_context(only_server(settings.data_dir))
         store = await stack.enter_async_context(
             opened_store(settings, clock, migrated=migrate_first, faults=faults)
         )

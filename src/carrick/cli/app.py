@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from carrick.cli import (
+    backup,
     cleanups,
     connections,
     demo,
@@ -44,7 +45,8 @@ def build() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root)
-    for module in (init, compiling, dryrun, deploy, rollback, serve, migrate, doctor, demo):
+    commands = (init, compiling, dryrun, deploy, rollback, serve, migrate, backup, doctor, demo)
+    for module in commands:
         module.register(app)
     groups = (environments, integrations, connections, operations, cleanups, keys, providers)
     for group in groups:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -23,10 +24,10 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Connection, CursorResult, Engine, Executable, Row, create_engine, event, text
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DatabaseError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from carrick.errors import StoreUnavailable
+from carrick.errors import StoreDamaged, StoreUnavailable
 from carrick.model.clock import Clock
 from carrick.model.faults import NO_FAULTS, Faults, Point
 
@@ -35,6 +36,8 @@ Unit = Callable[["Tx"], Awaitable[T]]
 
 #: How many waiting units share one SQLite commit at most.
 _BATCH = 64
+#: What SQLite says of a file that is not, or no longer, a sound database.
+_DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 #: How many answers of `recall` are kept at most.
 _MOST_RECALLED = 4096
 #: How often a unit that Postgres aborted for a deadlock or a lost race is tried.
@@ -244,8 +247,8 @@ class SqliteStore(Store):
         try:
             with self._readers.connect() as connection:
                 return await unit(Tx(connection, self._clock, scans))
-        except (OperationalError, InterfaceError) as error:
-            raise _unavailable(error) from error
+        except DatabaseError as error:
+            raise _told(error) from error
 
     async def recall(self, key: Hashable, unit: Unit[T]) -> T:
         """Run a unit that only reads, or return its last answer if nothing was written since."""
@@ -326,7 +329,7 @@ class SqliteStore(Store):
             self._forget()  # before anybody hears of the commit, and whatever became of it
         # Not before the commit either: what a unit raised may rest on what the others wrote.
         for waiting, refusal in refused:
-            _fail(waiting.done, refusal)
+            _fail(waiting.done, _told(refusal) if isinstance(refusal, DatabaseError) else refusal)
         for waiting, result, tx in finished:
             _settle(tx)
             if not waiting.done.done():
@@ -348,9 +351,28 @@ def _sqlstate(error: DBAPIError) -> str | None:
     return getattr(error.orig, "sqlstate", None)
 
 
+def _told(error: DatabaseError) -> Exception:
+    """Return what a SQLite error means to callers: itself, when a statement of ours is to blame."""
+    if isinstance(error, OperationalError | InterfaceError) or _is_damage(error):
+        return _unavailable(error)
+    return error
+
+
 def _unavailable(error: BaseException) -> StoreUnavailable:
     reason = str(getattr(error, "orig", None) or error or type(error).__name__)
-    return StoreUnavailable(f"The database does not answer: {reason.splitlines()[0][:200]}")
+    said = reason.splitlines()[0][:200]
+    if _is_damage(error):
+        return StoreDamaged(
+            f"The database file is damaged ({said}). Stop the server, keep the file aside, and "
+            "`carrick restore` a backup."
+        )
+    return StoreUnavailable(f"The database does not answer: {said}")
+
+
+def _is_damage(error: BaseException) -> bool:
+    code = getattr(getattr(error, "orig", None), "sqlite_errorcode", 0)
+    # The low byte; the others say more about it.
+    return isinstance(code, int) and code & 0xFF in _DAMAGE
 
 
 def open_store(url: str, clock: Clock, faults: Faults = NO_FAULTS) -> Store:

@@ -100,6 +100,19 @@ class Vault:
         """
         return json.loads(self.open(ciphertext, context=context))
 
+    def has(self, key_name: str) -> bool:
+        """Whether a key is among the vault's."""
+        return key_name in self._ciphers
+
+    @staticmethod
+    def key_of(ciphertext: bytes) -> str:
+        """Return the id of the key something was sealed with.
+
+        Raises:
+            CiphertextInvalid: It is no ciphertext of a vault.
+        """
+        return _read_header(ciphertext)[0]
+
     def needs_reseal(self, ciphertext: bytes) -> bool:
         """Whether it was sealed with another key than the active one."""
         return _read_header(ciphertext)[0] != self.active

@@ -1,0 +1,140 @@
+"""Backing the embedded store up, and restoring it: what `carrick backup` and `restore` do."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from carrick.app.building import only_server
+from carrick.errors import BackupInvalid, CiphertextInvalid, SettingsInvalid
+from carrick.settings import Settings
+from carrick.store import snapshot
+from carrick.store.snapshot import Snapshot
+from carrick.vault import KEY_FILE_NAME, KeyFile, Vault, open_vault
+
+_DATABASE = "carrick.db"
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What was restored."""
+
+    snapshot: Snapshot
+    #: Where the database that was there before is now.
+    kept_as: Path | None
+
+
+def back_up(settings: Settings, target: Path, *, with_keys: bool) -> Snapshot:
+    """Copy the database of a data directory, which a server may be using.
+
+    Args:
+        settings: Name the data directory.
+        target: The file to make; an existing one is replaced.
+        with_keys: Copy the key file as well, to `<target>.keys.toml`.
+
+    Raises:
+        SettingsInvalid: There is no embedded store.
+        BackupInvalid: The database is damaged.
+    """
+    source = _embedded(settings) / _DATABASE
+    if not source.is_file():
+        raise SettingsInvalid(f"There is no database in {source.parent.absolute()} to back up.")
+    taken = snapshot.take(source, target)
+    if with_keys:
+        keys = KeyFile.load(source.parent / KEY_FILE_NAME)
+        keys.path = keys_beside(target)
+        keys.save()
+    return taken
+
+
+def restore(
+    settings: Settings, source: Path, *, keys: Path | None, force: bool, now: datetime
+) -> Restored:
+    """Make a copy the database of a data directory.
+
+    Args:
+        settings: Name the data directory.
+        source: The copy.
+        keys: A key file to restore with it.
+        force: Whether a database that is there may be replaced; it is kept under another name.
+        now: The present moment.
+
+    Raises:
+        StoreInUse: A server is using the directory.
+        BackupInvalid: The copy is damaged, or cannot be read with the keys that are there.
+        SettingsInvalid: There is a database already, or no embedded store.
+    """
+    directory = _embedded(settings)
+    with only_server(directory):
+        target = directory / _DATABASE
+        kept_as = None
+        if target.exists():
+            if not force:
+                raise SettingsInvalid(
+                    f"There is a database in {directory.absolute()} already. --force replaces it "
+                    "and keeps it under another name; --data-dir names another directory."
+                )
+            kept_as = target.with_name(f"{_DATABASE}.before-{now:%Y%m%dT%H%M%S}")
+        found = snapshot.inspect(source)
+        if keys is not None:
+            _add_keys(directory, keys)
+        _demand_keys(settings, found)
+        snapshot.put_in_place(source, target, kept_as=kept_as)
+        return Restored(found, kept_as)
+
+
+def keys_beside(backup: Path) -> Path:
+    """Return where the keys of a backup lie when they were copied with it."""
+    return backup.with_name(f"{backup.name}.keys.toml")
+
+
+def _embedded(settings: Settings) -> Path:
+    if settings.database_url is not None:
+        raise SettingsInvalid(
+            "CARRICK_DATABASE_URL names a Postgres database: back it up with pg_dump, restore it "
+            "with pg_restore, and keep CARRICK_ENCRYPTION_KEY."
+        )
+    return settings.data_dir
+
+
+def _add_keys(directory: Path, keys: Path) -> None:
+    """Take a backup's keys over; keys that are there already stay, to read what they encrypted."""
+    if not keys.is_file():
+        raise SettingsInvalid(f"There is no key file {keys}.")
+    given, present = KeyFile.load(keys), KeyFile.load(directory / KEY_FILE_NAME)
+    present.encryption_keys = {**present.encryption_keys, **given.encryption_keys}
+    present.secret_keys = {**present.secret_keys, **given.secret_keys}
+    present.active = given.active or present.active
+    if present.path.exists():
+        shutil.copy2(present.path, present.path.with_name(f"{KEY_FILE_NAME}.before"))
+    present.save()
+
+
+def _demand_keys(settings: Settings, found: Snapshot) -> None:
+    """Make sure that what the copy holds encrypted can be decrypted here.
+
+    Raises:
+        BackupInvalid: A key is missing; the message names it.
+    """
+    vault = _vault(settings)
+    for sealed in found.sealed:
+        try:
+            name = Vault.key_of(sealed)
+        except CiphertextInvalid as error:
+            raise BackupInvalid(f"{found.path} holds a secret that is damaged.") from error
+        if vault is None or not vault.has(name):
+            raise BackupInvalid(
+                f"{found.path} is encrypted with key {name}, which is neither in "
+                f"{settings.data_dir / KEY_FILE_NAME} nor in CARRICK_ENCRYPTION_KEY. "
+                "Pass the key file that was kept with it: --keys FILE."
+            )
+
+
+def _vault(settings: Settings) -> Vault | None:
+    """Open the vault, unless that would have to make a key."""
+    keys = KeyFile.load(settings.data_dir / KEY_FILE_NAME)
+    if settings.encryption_key is None and keys.active is None:
+        return None
+    return open_vault(settings, is_postgres=False).vault
