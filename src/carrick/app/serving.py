@@ -8,7 +8,7 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import structlog
 import uvicorn
@@ -53,8 +53,32 @@ async def _serve(settings: Settings, *, migrate_first: bool, faults: Faults) -> 
                 timeout_graceful_shutdown=_GRACE_S,
             )
             server = _Server(config)
-            with _stopped_by_signals(server):
+            with _on_signals(lambda: server.handle_exit(signal.SIGINT, None)):
                 await server.serve(sockets=[listening])
+
+
+def work(settings: Settings, *, migrate_first: bool = False) -> None:
+    """Run functions, refreshes and notifications beside the servers, until told to stop.
+
+    Raises:
+        CarrickError: It cannot start; the message says why and what to do.
+    """
+    if settings.database_url is None:
+        raise SettingsInvalid(
+            "A worker shares the work of servers through Postgres: set CARRICK_DATABASE_URL. "
+            "With the embedded store, `carrick serve` does everything in one process tree."
+        )
+    configure_logs(settings)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_work(settings, migrate_first=migrate_first))
+
+
+async def _work(settings: Settings, *, migrate_first: bool) -> None:
+    told_to_stop = asyncio.Event()
+    async with running(settings, migrate_first=migrate_first) as app:
+        print(f"Carrick works as {app.rooms.node_id}", file=sys.stderr, flush=True)  # noqa: T201
+        with _on_signals(told_to_stop.set):
+            await told_to_stop.wait()
 
 
 class _Server(uvicorn.Server):
@@ -71,12 +95,12 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.contextmanager
-def _stopped_by_signals(server: uvicorn.Server) -> Iterator[None]:
-    """Let SIGINT and SIGTERM end a server's work, and nothing else."""
+def _on_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """Let SIGINT and SIGTERM end a process's work, and nothing else."""
     loop = asyncio.get_running_loop()
     numbers = (signal.SIGINT, signal.SIGTERM)
     for number in numbers:
-        loop.add_signal_handler(number, server.handle_exit, number, None)
+        loop.add_signal_handler(number, stop)
     try:
         yield
     finally:

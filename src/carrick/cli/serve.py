@@ -1,4 +1,4 @@
-"""`carrick serve`: the server."""
+"""`carrick serve` and `carrick worker`: a server, and a node that only works."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import typer
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add the commands."""
     app.command("serve")(serve)
+    app.command("worker")(worker)
 
 
 def serve(
@@ -40,3 +41,16 @@ def serve(
         networks = (*given.egress_allow, *allow_private)
         given = given.model_copy(update={"egress_allow": networks})
     start(given, migrate_first=migrate)
+
+
+def worker(
+    *,
+    migrate: Annotated[
+        bool, typer.Option("--migrate", help="Bring the database schema up to date first.")
+    ] = False,
+) -> None:
+    """Run functions beside the servers of a Postgres database, without answering anybody."""
+    from carrick.app import work
+    from carrick.cli.access import settings
+
+    work(settings(), migrate_first=migrate)
