@@ -9,12 +9,15 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 import aiohttp
 import yaml
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 from tests.api.asking import Answer, Asking
 from tests.lifecycle.house import HEAD, VALIDATE
 
@@ -28,6 +31,7 @@ from carrick.testing.fake_provider import Account, FakeProvider
 
 #: The path of the provider's check request.
 CHECK = "/user"
+CALLBACK = "https://carrick.example/oauth/callback"
 
 
 @dataclass(frozen=True)
@@ -219,6 +223,37 @@ def _oauth_client(provider: FakeProvider) -> Mapping[str, Any]:
     }
 
 
+@cache
+def key_pair() -> tuple[str, str]:
+    """Return an RSA key in the form that integrations take (PKCS#1), and its public half."""
+    key = rsa.generate_private_key(65537, 2048)
+    private = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.TraditionalOpenSSL,
+        serialization.NoEncryption(),
+    )
+    public = key.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return private.decode(), public.decode()
+
+
+def _app(provider: FakeProvider, mode: str) -> Mapping[str, Any]:
+    """Register an app and return what an integration has of it."""
+    private, public = key_pair()
+    link = provider.register_app(mode, public, CALLBACK, signs_in=mode == "CUSTOM")
+    credentials = {"type": mode, "app_id": mode, "app_link": link, "private_key": private}
+    if mode == "CUSTOM":
+        credentials |= _oauth_client(provider)["credentials"]
+    return {"credentials": credentials}
+
+
+def _installed(stage: Stage, account: Account, mode: str) -> dict[str, str]:
+    """Install the app and return what an import says about it."""
+    number = stage.provider.install_app(mode, account)
+    return {"type": mode, "app_id": mode, "installation_id": number}
+
+
 def _signing_token(stage: Stage, account: Account, *names: str) -> dict[str, str]:
     """Return a new token and its secret under these names."""
     realm = account.organization_id.upper() if names[0] == "token_id" else None
@@ -335,5 +370,52 @@ CASES: tuple[ModeCase, ...] = (
         },
         config=lambda account: {"accountId": account.organization_id},
         integration=_oauth_client,
+    ),
+    ModeCase(
+        key="of-app",
+        auth_mode=AuthMode.APP,
+        definition=lambda url: {
+            "authorization_url": "${connectionConfig.appPublicLink}",
+            "token_url": f"{url}/app/installations/${{connectionConfig.installation_id}}"
+            "/access_tokens",
+        },
+        fields=frozenset({"access_token", "expires_at", "raw", "app_id", "installation_id"}),
+        arrive=by_popup,
+        untested="connection_validation_failed",
+        credentials=lambda stage, account: _installed(stage, account, "APP"),
+        integration=lambda provider: _app(provider, "APP"),
+        renewed="access_token",
+    ),
+    ModeCase(
+        key="of-custom",
+        auth_mode=AuthMode.CUSTOM,
+        definition=lambda url: {
+            "authorization_url": "${connectionConfig.appPublicLink}",
+            "token_url": {
+                "OAUTH2": f"{url}/oauth/token",
+                "APP": f"{url}/app/installations/${{connectionConfig.installation_id}}"
+                "/access_tokens",
+            },
+            "installation_check_url": f"{url}/user/installations"
+            "/${connectionConfig.installation_id}/repositories",
+            "proxy": {"headers": {"authorization": "Bearer ${accessToken}"}},
+        },
+        fields=frozenset({"access_token", "expires_at", "raw", "app_id", "installation_id"}),
+        arrive=by_popup,
+        untested="connection_validation_failed",
+        credentials=lambda stage, account: _installed(stage, account, "CUSTOM"),
+        integration=lambda provider: _app(provider, "CUSTOM"),
+        renewed="access_token",
+    ),
+    ModeCase(
+        key="of-plugin",
+        auth_mode=AuthMode.INSTALL_PLUGIN,
+        definition=lambda url: {},
+        fields=frozenset({"username", "password"}),
+        arrive=by_popup,
+        untested="connection_validation_failed",
+        integration=lambda provider: {
+            "custom": {"app_link": f"{provider.url}/plugins/new?{urlencode({'back': CALLBACK})}"}
+        },
     ),
 )

@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from carrick.auth.api_key import ApiKey
+from carrick.auth.app import App, app_token
 from carrick.auth.authorization_code import AuthorizationCode, authorization_url, exchange
 from carrick.auth.basic import Basic
+from carrick.auth.custom import Custom
+from carrick.auth.install_plugin import InstallPlugin
 from carrick.auth.mode import (
     Mode,
     ModeContext,
@@ -40,6 +43,7 @@ __all__ = [
     "Render",
     "SigningMode",
     "Steps",
+    "app_token",
     "authorization_url",
     "demand_own",
     "exchange",
@@ -53,13 +57,22 @@ _OFFERED: tuple[Mode, ...] = (
     OAuth2ClientCredentials(),
     OAuth1(),
     Tba(),
+    App(),
+    Custom(),
+    InstallPlugin(),
     ApiKey(),
     Basic(),
     Unauthenticated(),
 )
 MODES: Mapping[AuthMode, Mode] = MappingProxyType({mode.auth_mode: mode for mode in _OFFERED})
 
-_IN_A_POPUP: tuple[PopupMode, ...] = (AuthorizationCode(), OAuth1())
+_IN_A_POPUP: tuple[PopupMode, ...] = (
+    AuthorizationCode(),
+    OAuth1(),
+    App(),
+    Custom(),
+    InstallPlugin(),
+)
 #: Modes that need the user's browser.
 POPUPS: Mapping[AuthMode, PopupMode] = MappingProxyType(
     {mode.auth_mode: mode for mode in _IN_A_POPUP}

@@ -165,7 +165,7 @@ def exchange(
         ctx: The mode's surroundings.
         code: What the callback brought.
         redirect_uri: The one the consent page was opened with.
-        code_verifier: The one whose digest the consent page was opened with.
+        code_verifier: The one whose digest the consent page was opened with; empty for none.
         scopes: What was asked for.
         config_override: A connection's own client, kept with its credentials for refreshing.
         refresh_token_override: Stored instead of the refresh token received.
@@ -189,7 +189,7 @@ def exchange(
         "code": code,
         "redirect_uri": redirect_uri,
     }
-    if not definition.get("disable_pkce"):
+    if code_verifier and not definition.get("disable_pkce"):
         params["code_verifier"] = code_verifier
     answer = yield token_request(ctx, template, params, client)
     fields = read_token_answer(answer, secrets_of(params, client))

@@ -16,7 +16,7 @@ from datetime import timedelta
 
 import structlog
 
-from carrick.auth import ModeContext, Obtained, Steps, mode_for
+from carrick.auth import ModeContext, Obtained, Steps, app_token, mode_for
 from carrick.credentials import rules
 from carrick.credentials.lease import RefreshLease
 from carrick.credentials.obtain import Send, drive
@@ -259,11 +259,27 @@ class FreshCredentials:
             _log.exception("refresh_faulty", connection=row.row_id)
             raise RefreshFaulty from error
 
+    async def app_token(self, connection_row_id: int) -> str:
+        """Return a short JWT by which the app of a connection proves itself, made just now.
+
+        Raises:
+            UnknownConnection: It is gone.
+            OAuthClientMissing: The integration has no private key of an app.
+        """
+        row = await self._store.read(lambda tx: rows.get(tx, connection_row_id))
+        if row is None or row.credentials is None:
+            raise UnknownConnection
+        credentials = open_credentials(self._vault, row.credential_set, row.credentials)
+        return app_token(await self._context(row), credentials.values.get("app_id"))
+
     async def _steps(self, row: RefreshRow, credentials: Credentials) -> Steps | None:
+        return mode_for(credentials.auth_mode).refresh(await self._context(row), credentials)
+
+    async def _context(self, row: RefreshRow) -> ModeContext:
         integration = await self._integrations.by_row(row.integration_row_id)
         if integration is None:
             raise UnknownIntegration
-        ctx = ModeContext(
+        return ModeContext(
             provider=self._catalogue.get(row.provider),
             integration=integration,
             connection_config=row.connection_config,
@@ -271,7 +287,6 @@ class FreshCredentials:
             render=interpolate,
             nonce=self._chance.token_hex(16),
         )
-        return mode_for(credentials.auth_mode).refresh(ctx, credentials)
 
     def _opened(self, row: RefreshRow | None, terms: _Terms) -> Credentials:
         if row is None or row.credentials is None:

@@ -104,7 +104,8 @@ class Authorize:
         if not mode.takes_params:
             request = replace(request, connect=replace(request.connect, connection_config=None))
         ctx = self._connect.context(request.connect, located)
-        state, cookie = rooms.chance.token_hex(32), rooms.chance.token_hex(32)
+        state = rooms.chance.token_hex(32)
+        cookie = "" if request.is_outbound else rooms.chance.token_hex(32)
         consent = self._consent(request, ctx, state)
         departure = await drive(mode.leave(ctx, consent), rooms.calls.egress.send)
         await rooms.calls.egress.check(OutboundRequest("GET", departure.url))
@@ -116,7 +117,7 @@ class Authorize:
             reconnect_row_id=request.connect.reconnect_row_id,
             cookie_hash=hash_token(cookie),
             request=self._consents.sealed(state, kept),
-            expires_at=rooms.clock.now() + LIFETIME,
+            expires_at=rooms.clock.now() + (PAUSE if request.is_outbound else LIFETIME),
         )
         await self._consents.put(waiting)
         await rooms.faults.reached(Point.OAUTH_STATE_STORED)

@@ -42,6 +42,8 @@ class ConsentRequest:
     session_row_id: int | None = None
     #: Who waits for the outcome.
     popup_id: str | None = None
+    #: Begun at the provider's, later: no browser of ours carries anything there.
+    is_outbound: bool = False
 
 
 @dataclass(frozen=True)

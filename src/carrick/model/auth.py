@@ -54,7 +54,18 @@ class Credentials:
 
 #: Names in credentials that are not secret; scrubbing them would make logs unreadable.
 _PUBLIC_NAMES = frozenset(
-    {"type", "token_type", "scope", "expires_at", "expires_in", "username", "client_id", "region"}
+    {
+        "type",
+        "token_type",
+        "scope",
+        "expires_at",
+        "expires_in",
+        "username",
+        "client_id",
+        "region",
+        "app_id",
+        "installation_id",
+    }
 )
 
 

@@ -15,6 +15,14 @@ from carrick.providers.interpolate import alternatives, parse, parts_as_text
 from carrick.providers.lint import check_whole
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,255}")
+_ADDRESSES = (
+    "authorization_url",
+    "token_url",
+    "refresh_url",
+    "request_url",
+    "registration_url",
+    "installation_check_url",
+)
 _FORMATS = ("hostname", "uri", "uuid", "email")
 
 
@@ -53,7 +61,7 @@ def read_entry(name: str, entry: Mapping[str, Any], findings: Findings) -> Provi
 
 def url_templates(definition: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield every URL template of a definition with the key it stands under."""
-    for key in ("authorization_url", "token_url", "refresh_url", "request_url", "registration_url"):
+    for key in _ADDRESSES:
         yield from _templates(key, definition.get(key))
     steps = definition.get("additional_steps")
     for index, step in enumerate(steps if isinstance(steps, list) else ()):

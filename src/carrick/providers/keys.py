@@ -13,7 +13,11 @@ def _table(**names: str) -> Mapping[str, str]:
     return {name: kind for kind, listed in names.items() for name in listed.split()}
 
 
+<<<<<<< HEAD
 #: `connection_facts` is Carrick's own.
+=======
+#: `installation_check_url` is Carrick's own: what those may read whose installation it is.
+>>>>>>> 108a97a (Connect apps that are installed at the provider, plugins, and installations the provider begins, through the one popup)
 ENTRY = _table(
     mode="auth_mode",
     text="""display_name docs docs_connect setup_guide_url
@@ -23,7 +27,8 @@ ENTRY = _table(
         authorization_url_fragment authorization_code_param_in_callback
         authorization_code_param_in_webhook request_http_method token_http_method
         signature_method client_registration token_request_method""",
-    url="authorization_url refresh_url request_url registration_url mcp_server_url",
+    url="""authorization_url refresh_url request_url registration_url mcp_server_url
+        installation_check_url""",
     urls="token_url",
     flag="""webhook_user_defined_secret require_client_certificate authorization_url_skip_empty
         disable_pkce""",

@@ -45,6 +45,7 @@ def api_routes(state: ProviderState) -> list[web.RouteDef]:
         web.route("*", "/api/echo", identity.echo),
         web.post("/app/webhooks", _sink(state)),
         *state.oauth1.routes(),
+        *state.apps.routes(),
     ]
     for path in WEBHOOK_PATHS:
         routes += [

@@ -11,6 +11,7 @@ from typing import Any
 
 from carrick.model.clock import Chance, Clock
 from carrick.testing._provider_accounts import Accounts
+from carrick.testing._provider_apps import Apps
 from carrick.testing._provider_faults import Faults
 from carrick.testing._provider_oauth1 import OAuth1
 
@@ -105,6 +106,7 @@ class ProviderState:
     client_id: str
     client_secret: str
     oauth1: OAuth1
+    apps: Apps
     honour_idempotency_keys: bool = False
     faults: Faults = field(default_factory=Faults)
     calls: list[Call] = field(default_factory=list)

@@ -27,6 +27,7 @@ from aiohttp import web
 from carrick.model.clock import Chance, Clock, SystemChance, SystemClock
 from carrick.testing._provider_accounts import Account, Accounts
 from carrick.testing._provider_api import api_routes
+from carrick.testing._provider_apps import Apps, RegisteredApp
 from carrick.testing._provider_control import PREFIX, control_routes
 from carrick.testing._provider_faults import Fault, FaultKind
 from carrick.testing._provider_oauth1 import OAuth1
@@ -70,6 +71,7 @@ class FakeProvider:
             chance=chance,
             accounts=accounts,
             oauth1=OAuth1(clock, chance, accounts, client_id, client_secret),
+            apps=Apps(clock, chance, accounts),
             client_id=client_id,
             client_secret=client_secret,
             honour_idempotency_keys=honour_idempotency_keys,
@@ -145,6 +147,26 @@ class FakeProvider:
         and to be made with HMAC-SHA256.
         """
         return self._state.oauth1.issue(account, realm=realm)
+
+    def register_app(
+        self, app_id: str, public_key: str, setup_url: str, *, signs_in: bool = False
+    ) -> str:
+        """Register an app that accounts can install, and return where they do.
+
+        Args:
+            app_id: By which its JWTs name it.
+            public_key: Which verifies them, in PEM form.
+            setup_url: Where the browser goes after an installation.
+            signs_in: Whether that address is brought a code as well.
+        """
+        slug = f"app-{app_id}"
+        app = RegisteredApp(app_id, slug, public_key, setup_url, signs_in)
+        self._state.apps.apps[slug] = app
+        return f"{self.url}/apps/{slug}/installations/new"
+
+    def install_app(self, app_id: str, account: Account) -> str:
+        """Install an app for an account and return the installation's id."""
+        return self._state.apps.install(self._state.apps.apps[f"app-{app_id}"], account)
 
     def verify_with(self, public_key: str) -> None:
         """Verify `RSA-SHA1` signatures with a public key in PEM form."""

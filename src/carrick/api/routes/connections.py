@@ -46,6 +46,7 @@ routes = router("connections")
 _READ_SECRETS = "environment:connections:read_credentials"
 _LIST = ("environment:connections:list", "environment:connections:list_credentials")
 _READ = ("environment:connections:read", _READ_SECRETS)
+_OF_APPS = (AuthMode.APP, AuthMode.CUSTOM)
 Id = Annotated[ConnectionId, Path(description="The connection's public id.")]
 
 
@@ -103,6 +104,8 @@ async def _get(
         show_refresh_token=query.refresh_token,
         refresh_token_path=_refresh_token_path(provider, credentials.auth_mode),
     )
+    if query.refresh_github_app_jwt_token and credentials.auth_mode in _OF_APPS:
+        shown["jwtToken"] = await rooms.credentials.app_token(connection.row_id)
     return answer(connection_object(connection, shown, show_refresh_token=query.refresh_token))
 
 

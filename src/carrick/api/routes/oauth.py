@@ -129,7 +129,7 @@ async def begin_consent(
         given = (query.connection_id,) if query.connection_id else ()
         demand_hmac(rooms, asker, query, key, *given)
     await demand_possible(rooms, asker, key, *POPUPS)
-    begun = await rooms.lifecycle.authorize.begin(_consent_request(rooms, asker, key, query))
+    begun = await rooms.lifecycle.authorize.begin(consent_request(rooms, asker, key, query))
     answer = RedirectResponse(begun.url, status_code=302)
     answer.headers["Cache-Control"] = "no-store"
     _set_cookie(rooms, answer, begun.cookie_name, begun.cookie, int(LIFETIME.total_seconds()))
@@ -201,7 +201,8 @@ def _without_state(request: Request, answer: Mapping[str, str]) -> Response:
     raise OAuthStateUnknown("The provider brought no state back. Start again from the app.")
 
 
-def _consent_request(rooms: Rooms, asker: Asker, key: str, query: PopupQuery) -> ConsentRequest:
+def consent_request(rooms: Rooms, asker: Asker, key: str, query: PopupQuery) -> ConsentRequest:
+    """Return what a browser, and the session it came with, want connected."""
     session = asker.session
     params = params_of(query)
     scopes = params.pop(_SCOPES_OVERRIDE, None) if params is not None else None

@@ -101,6 +101,13 @@ class ConnectedAnswer(TypedDict):
     providerConfigKey: str
 
 
+class OutboundAnswer(ConnectedAnswer):
+    """An installation is expected; the last one is Carrick's own: where the user makes it."""
+
+    isPending: bool
+    installUrl: str
+
+
 def connected_object(connection: Connection) -> ConnectedAnswer:
     """Return what tells a browser that it worked."""
     return {

@@ -308,7 +308,8 @@ def connection_object(
         show_refresh_token: Leave refresh tokens in its config.
     """
     written = with_z if z else with_offset
-    config = dict(connection.connection_config)
+    config = {**connection.connection_config, **_beside(credentials)}
+    credentials = {name: value for name, value in credentials.items() if name != _USER}
     fetched_at = connection.last_fetched_at
     return {
         "id": connection.row_id,
@@ -327,6 +328,15 @@ def connection_object(
         "credentials": dict(credentials),
         "setup": connection.setup.value,
     }
+
+
+#: Secrets, so they are kept with the credentials; clients look for them in the config as well.
+_USER = "userCredentials"
+_BESIDE = (_USER, "jwtToken")
+
+
+def _beside(credentials: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: credentials[name] for name in _BESIDE if name in credentials}
 
 
 #: Modes whose credentials are shown under another type.
