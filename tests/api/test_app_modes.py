@@ -34,6 +34,7 @@ def definitions(url: str) -> dict[str, Any]:
     }
     custom = {
         **app,
+        "authorization_url": "${appPublicLink}/installations/new",
         "auth_mode": "CUSTOM",
         "token_url": {"OAUTH2": f"{url}/oauth/token", "APP": f"{url}/{TOKENS}"},
         "installation_check_url": f"{url}/{REPOSITORIES}",
@@ -264,6 +265,19 @@ async def test_a_key_that_is_not_the_apps_is_refused(browser: Browser) -> None:
     )
     assert "could not be decoded" in message
     assert "eyJ" not in message
+
+
+@pytest.mark.parametrize("suffix", ["", "/", "/installations/new"])
+async def test_an_app_is_named_by_its_page(browser: Browser, suffix: str) -> None:
+    """Developers give the app's page, or the one where it is installed: both lead there."""
+    desk = browser.desk
+    private, _ = key_pair()
+    page = "https://github.com/apps/carrick-test"
+    credentials = {"type": "APP", "app_id": "1", "private_key": private}
+    await desk.add("github", "github-app", credentials={**credentials, "app_link": page + suffix})
+    answer = await browser.begin(await desk.session(), "github")
+    assert answer.status == 302, answer.body
+    assert answer.headers["location"].startswith(f"{page}/installations/new?state=")
 
 
 # --- CUSTOM ---------------------------------------------------------------------------------

@@ -28,6 +28,8 @@ _LASTS = timedelta(minutes=9)
 _IMPORT = (Text("app_id", 255), Text("installation_id", 255))
 #: What the provider says when somebody has to approve the installation first.
 _REQUESTED = "request"
+#: The page below an app's own on which it is installed.
+_INSTALL = "/installations/new"
 
 
 class App:
@@ -76,10 +78,7 @@ class App:
     def leave(self, ctx: ModeContext, consent: Consent) -> Asking[Departure]:
         """Go to where the app is installed."""
         yield from ()
-        link = str(own(ctx, "app_link"))
-        template = ctx.provider.definition.get("authorization_url")
-        if isinstance(template, str):
-            link = rendered_url(ctx, template, _names(ctx, {"appPublicLink": link}))
+        link = _page(ctx)
         joint = "&" if "?" in link else "?"
         return Departure(f"{link}{joint}{urlencode({'state': consent.state})}")
 
@@ -170,6 +169,18 @@ def own(ctx: ModeContext, name: str) -> Any:
             f'The integration "{ctx.integration.integration_id}" has no {name}.'
         )
     return value
+
+
+def _page(ctx: ModeContext) -> str:
+    """Return where the app is installed: the integration's link, put into the definition's."""
+    link = str(own(ctx, "app_link"))
+    template = ctx.provider.definition.get("authorization_url")
+    if not isinstance(template, str):
+        return link
+    if template.endswith(_INSTALL):  # developers give the app's page, or already this one
+        link = link.rstrip("/").removesuffix(_INSTALL)
+    names = {**_names(ctx, {"appPublicLink": link}), "appPublicLink": link}
+    return rendered_url(ctx, template, names)
 
 
 def _token_url(ctx: ModeContext) -> str:

@@ -13,11 +13,8 @@ def _table(**names: str) -> Mapping[str, str]:
     return {name: kind for kind, listed in names.items() for name in listed.split()}
 
 
-<<<<<<< HEAD
-#: `connection_facts` is Carrick's own.
-=======
-#: `installation_check_url` is Carrick's own: what those may read whose installation it is.
->>>>>>> 108a97a (Connect apps that are installed at the provider, plugins, and installations the provider begins, through the one popup)
+#: Carrick's own: `connection_facts`, and `installation_check_url`: what those may read whose
+#: installation of an app it is.
 ENTRY = _table(
     mode="auth_mode",
     text="""display_name docs docs_connect setup_guide_url
