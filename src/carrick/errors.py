@@ -313,6 +313,34 @@ class OAuthGrantNotOffered(CarrickError):
     status = 400
 
 
+class SigningKeyInvalid(CarrickError):
+    """The key that was given cannot sign."""
+
+    code = "invalid_signing_key"
+    status = 400
+
+
+class ClientCertificateInvalid(CarrickError):
+    """Client certificate and private key must be PEM text and belong together."""
+
+    code = "invalid_certificate_or_key_format"
+    status = 400
+
+
+class AwsConfigMissing(CarrickError):
+    """The integration has no AWS access key to assume roles with."""
+
+    code = "missing_aws_sigv4_config"
+    status = 400
+
+
+class AwsRegionMissing(CarrickError):
+    """No AWS region was given, and the integration has no default."""
+
+    code = "missing_aws_sigv4_region"
+    status = 400
+
+
 class ConnectionBusy(CarrickError):
     """A function of this connection is still running. Try again in a moment."""
 

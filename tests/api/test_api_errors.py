@@ -163,7 +163,6 @@ async def test_what_is_not_offered_says_so(desk: Desk) -> None:
         ("GET", "/records/?model=X"),
         ("POST", "/sync/start"),
         ("POST", "/functions/compile"),
-        ("POST", "/auth/two-step/acme"),
         ("POST", "/connection"),
         ("GET", "/oauth/client-metadata/acme"),
     ):

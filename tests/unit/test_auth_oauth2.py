@@ -15,6 +15,7 @@ from carrick.auth import ModeContext, Obtained, Steps, authorization_url, exchan
 from carrick.auth.expiry import expiry_of
 from carrick.errors import (
     CarrickError,
+    ClientCertificateInvalid,
     InvalidAuthMode,
     InvalidBody,
     InvalidConnectionConfig,
@@ -288,9 +289,8 @@ def test_the_shapes_of_token_requests() -> None:
     assert form(asked(exchange(custom, "c", "https://here/cb", "v")))["app"] == "the-client"
     public = context(client={"client_id": "public"})
     assert "client_secret" not in form(asked(exchange(public, "c", "https://here/cb", "v")))
-    for odd in (context(token_request_auth_method="private_key_jwt"), context(body_format="xml")):
-        with pytest.raises(InvalidAuthMode):
-            asked(exchange(odd, "c", "https://here/cb", "v"))
+    with pytest.raises(InvalidAuthMode):  # flat parameters are no document
+        asked(exchange(context(body_format="xml"), "c", "https://here/cb", "v"))
 
 
 # --- refresh --------------------------------------------------------------------------------
@@ -566,7 +566,7 @@ def test_client_credentials_are_imported() -> None:
         (lambda: asked(CC.from_input(cc_context(token_url=None), FORM)), InvalidAuthMode),
         (
             lambda: asked(CC.from_input(cc_context(require_client_certificate=True), FORM)),
-            InvalidAuthMode,
+            ClientCertificateInvalid,
         ),
         (
             lambda: concluded(CC.from_input(cc_context(), FORM), answering({"token": "t"})),

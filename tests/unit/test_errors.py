@@ -21,7 +21,7 @@ CLASSES = [
 def test_an_error_is_complete(error: type[CarrickError]) -> None:
     """Its docstring is the user's message, its code a word for machines, its status one of HTTP."""
     assert re.fullmatch(r"[A-Z].*\.", (error.__doc__ or "").strip(), re.DOTALL)
-    assert re.fullmatch(r"[a-z]+(_[a-z]+)*", error.code)
+    assert re.fullmatch(r"[a-z]+(_[a-z0-9]+)*", error.code)
     assert 400 <= error.status < 600
 
 

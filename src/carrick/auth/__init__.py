@@ -8,9 +8,12 @@ from types import MappingProxyType
 from carrick.auth.api_key import ApiKey
 from carrick.auth.app import App, app_token
 from carrick.auth.authorization_code import AuthorizationCode, authorization_url, exchange
+from carrick.auth.aws_sigv4 import AwsSigV4
 from carrick.auth.basic import Basic
+from carrick.auth.bill import Bill
 from carrick.auth.custom import Custom
 from carrick.auth.install_plugin import InstallPlugin
+from carrick.auth.jwt import Jwt
 from carrick.auth.mode import (
     Mode,
     ModeContext,
@@ -25,7 +28,9 @@ from carrick.auth.oauth1 import OAuth1
 from carrick.auth.oauth2 import OAuth2
 from carrick.auth.oauth2_cc import OAuth2ClientCredentials
 from carrick.auth.popup import Asking, Consent, Departure, Paused, PopupMode, demand_own
+from carrick.auth.signature import Signature
 from carrick.auth.tba import Tba
+from carrick.auth.two_step import TwoStep
 from carrick.errors import InvalidAuthMode
 from carrick.model.auth import AuthMode
 
@@ -62,6 +67,11 @@ _OFFERED: tuple[Mode, ...] = (
     InstallPlugin(),
     ApiKey(),
     Basic(),
+    Jwt(),
+    TwoStep(),
+    Signature(),
+    Bill(),
+    AwsSigV4(),
     Unauthenticated(),
 )
 MODES: Mapping[AuthMode, Mode] = MappingProxyType({mode.auth_mode: mode for mode in _OFFERED})

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 from carrick.auth.expiry import read_moment
 from carrick.errors import InvalidBody
@@ -14,6 +16,11 @@ from carrick.model.provider import FieldSpec
 
 Issue = dict[str, Any]
 Path = tuple[str, ...]
+
+#: The longest value of a field that a provider definition describes; keys in PEM fit.
+_LONGEST = 16_384
+_EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
+_HOSTNAME = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})*")
 
 
 @dataclass(frozen=True)
@@ -70,6 +77,41 @@ def read_texts(
     return found
 
 
+def read_declared(
+    body: Mapping[str, Any],
+    specs: Mapping[str, FieldSpec],
+    *,
+    at: Path = (),
+    also: Sequence[str] = (),
+    given: Mapping[str, Any] | None = None,
+) -> dict[str, str]:
+    """Return the fields that a provider definition describes, completed with its defaults.
+
+    Args:
+        body: What was sent.
+        specs: What the definition describes.
+        at: Where the body stands in the whole request.
+        also: Names of other fields, which somebody else reads.
+        given: What the integration brings itself, and nobody has to send.
+
+    Raises:
+        InvalidBody: With every fault in `issues`.
+    """
+    provided = given or {}
+    asked = [spec for spec in specs.values() if not spec.automated]
+    body = {name: _undecorated(value, specs.get(name)) for name, value in body.items()}
+    left_out = {spec.name for spec in asked if body.get(spec.name) in (None, "")}
+    fields = [Text(spec.name, _LONGEST, optional=_is_optional(spec, provided)) for spec in asked]
+    sent = {name: value for name, value in body.items() if name not in left_out}
+    found = read_texts(sent, fields, at=at, also=also, specs=specs)
+    defaults = {
+        spec.name: spec.default_value
+        for spec in asked
+        if spec.name in left_out and spec.default_value is not None
+    }
+    return {**defaults, **found}
+
+
 def read_expires_at(body: Mapping[str, Any], *, at: Path = ()) -> datetime | None:
     """Return `expires_at` of an import: ISO text, or milliseconds since 1970.
 
@@ -108,11 +150,34 @@ def _spec_fault(value: Any, spec: FieldSpec | None) -> Issue | None:
     if spec is None or not isinstance(value, str) or (value == "" and spec.optional):
         return None
     title = spec.title or spec.name
-    if spec.pattern is not None and re.search(spec.pattern, value) is None:
+    if spec.pattern is not None and re.search(spec.pattern, value, re.ASCII) is None:
         return {"code": "custom", "message": f"{title} does not have the expected form"}
     if spec.enum and value not in spec.enum:
         return {"code": "custom", "message": f"{title} must be one of {', '.join(spec.enum)}"}
+    if spec.format is not None and not _is_of_format(spec.format, value):
+        return {"code": "custom", "message": f"{title} must be a valid {spec.format}"}
     return None
+
+
+def _is_of_format(name: str, text: str) -> bool:
+    if name == "email":
+        return _EMAIL.fullmatch(text) is not None
+    if name == "hostname":
+        return _HOSTNAME.fullmatch(text) is not None
+    try:
+        if name == "uuid":
+            return bool(uuid.UUID(text))
+        parts = urlsplit(text)
+    except ValueError:
+        return False
+    return name != "uri" or (parts.scheme in ("http", "https") and bool(parts.hostname))
+
+
+def _undecorated(value: Any, spec: FieldSpec | None) -> Any:
+    """Drop prefix and suffix, which are shown around an input and typed by some people."""
+    if spec is None or spec.format == "uri" or not isinstance(value, str):
+        return value
+    return value.removeprefix(spec.prefix or "").removesuffix(spec.suffix or "")
 
 
 def _javascript_name(value: Any) -> str:
@@ -121,3 +186,8 @@ def _javascript_name(value: Any) -> str:
     if isinstance(value, int | float):
         return "number"
     return "array" if isinstance(value, list) else "object"
+
+
+def _is_optional(spec: FieldSpec, given: Mapping[str, Any]) -> bool:
+    """Whether nobody has to send a field."""
+    return spec.optional or spec.default_value is not None or bool(given.get(spec.name))

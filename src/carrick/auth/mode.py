@@ -55,6 +55,8 @@ class ModeContext:
     render: Render = field(default=no_templates, repr=False)
     #: Random text, another one in every context: what is signed with it counts once.
     nonce: str = ""
+    #: On a reconnect: the config the connection has, whatever the new one says.
+    previous_config: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Mode(Protocol):

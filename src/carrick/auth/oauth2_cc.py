@@ -7,17 +7,19 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from carrick.auth.expiry import expiry_of
-from carrick.auth.inputs import Text, read_expires_at, read_texts
+from carrick.auth.inputs import Text, read_declared, read_expires_at, read_texts
 from carrick.auth.mode import ModeContext, Obtained, Steps, immediately, named_values
 from carrick.auth.token_answer import read_token_answer, token_part
 from carrick.auth.token_request import (
     Client,
+    certificate_of,
     joined_scopes,
     rendered_params,
     secrets_of,
     template_context,
     token_request,
     token_url,
+    with_certificate,
 )
 from carrick.errors import InvalidAuthMode
 from carrick.model.auth import AuthMode, Credentials
@@ -30,6 +32,8 @@ _CERTIFICATE = (
     Text("client_private_key", 10_000, optional=True),
 )
 _CLIENT = (Text("client_id", 255), Text("client_secret", 2048))
+#: A client that has a key needs no secret.
+_CLIENT_WITH_KEY = (_CLIENT[0], Text("client_secret", 2048, optional=True))
 
 
 class OAuth2ClientCredentials:
@@ -43,9 +47,14 @@ class OAuth2ClientCredentials:
         Raises:
             InvalidBody: A field is missing or does not fit.
         """
-        values = read_texts(
-            body, (*_CLIENT, *_CERTIFICATE), strict=False, specs=ctx.provider.credentials
-        )
+        client = _CLIENT_WITH_KEY if body.get("client_private_key") else _CLIENT
+        specs = ctx.provider.credentials
+        named = {field.name for field in (*_CLIENT, *_CERTIFICATE)}
+        more = {name: spec for name, spec in specs.items() if name not in named}
+        values = {
+            **read_texts(body, (*client, *_CERTIFICATE), strict=False, specs=specs),
+            **read_declared({name: body[name] for name in more if name in body}, more),
+        }
         return _buy(ctx, values)
 
     def from_import(self, ctx: ModeContext, body: Mapping[str, Any]) -> Steps:
@@ -68,9 +77,10 @@ class OAuth2ClientCredentials:
     def authorize(
         self, ctx: ModeContext, credentials: Credentials, request: OutboundRequest
     ) -> OutboundRequest:
-        """Add the token (RFC 6750 §2.1)."""
+        """Add the token (RFC 6750 §2.1), and the certificate where the API demands it too."""
         token = credentials.values.get("token", "")
-        return request.with_headers({"Authorization": f"Bearer {token}"})
+        request = request.with_headers({"Authorization": f"Bearer {token}"})
+        return with_certificate(ctx, request, certificate_of(credentials.values))
 
     def template_values(self, credentials: Credentials) -> Mapping[str, Any]:
         """Return the token as `accessToken` and `token`, and every field under `credentials`."""
@@ -82,7 +92,13 @@ def _buy(ctx: ModeContext, values: Mapping[str, Any]) -> Steps:
     template = token_url(ctx)
     if template is None:
         raise InvalidAuthMode("This provider has no OAuth token endpoint.")
-    client = Client(str(values["client_id"]), str(values["client_secret"]))
+    client = Client(
+        str(values["client_id"]),
+        str(values.get("client_secret") or ""),
+        private_key=values.get("client_private_key"),
+        key_id=values.get("key_id"),
+        certificate=certificate_of(values),
+    )
     names = template_context(ctx, client, {"credentials": values})
     params: dict[str, Any] = {
         "grant_type": "client_credentials",

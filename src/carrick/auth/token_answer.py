@@ -7,12 +7,15 @@ they break. Whatever they say about an error is bounded and freed of secrets bef
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, quote, quote_plus
 
 from carrick.errors import ProviderAnswerInvalid, ProviderRefused, ProviderUnavailable
 from carrick.model.http import OutboundAnswer
+
+#: Reads the fields in a body; `None` when there are none.
+Parse = Callable[[OutboundAnswer], dict[str, Any] | None]
 
 #: Longest text of a provider that is passed on.
 LONGEST_TEXT = 500
@@ -22,19 +25,22 @@ _OF_A_FORM = frozenset({"access_token", "error", "oauth_token", "oauth_problem"}
 _TRANSIENT = frozenset({"server_error", "slow_down", "temporarily_unavailable"})
 
 
-def read_token_answer(answer: OutboundAnswer, secrets: Iterable[str]) -> dict[str, Any]:
+def read_token_answer(
+    answer: OutboundAnswer, secrets: Iterable[str], *, parse: Parse | None = None
+) -> dict[str, Any]:
     """Return the fields of a token answer.
 
     Args:
         answer: What the endpoint said.
         secrets: What was sent and must not appear in an error.
+        parse: Reads its body; JSON or a form by default.
 
     Raises:
         ProviderRefused: It said no.
         ProviderUnavailable: It cannot say right now.
         ProviderAnswerInvalid: It said something else.
     """
-    fields = _parse(answer)
+    fields = (parse or _parse)(answer)
     said = _error(fields or {}, answer.status, tuple(secrets))
     if answer.status >= 500 or answer.status in _TRY_AGAIN or said["error"] in _TRANSIENT:
         unavailable = ProviderUnavailable(_sentence("could not serve the request", said))

@@ -96,7 +96,7 @@ def prepared(
             pair = f"{url.user or ''}:{url.password or ''}".encode()
             headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
         url = url.with_user(None)
-    return url, OutboundRequest(request.method.upper(), request.url, headers, request.body)
+    return url, replace(request, method=request.method.upper(), headers=headers)
 
 
 def redirected(
@@ -123,4 +123,5 @@ def redirected(
         headers = {k: v for k, v in headers.items() if k.lower() not in _DESCRIBE_BODY}
     if target.origin() != url.origin():
         headers = {k: v for k, v in headers.items() if k.lower() in _KEPT_ACROSS_ORIGINS}
+        request = replace(request, client_certificate=None)
     return target, replace(request, method=method, body=body, headers=headers)

@@ -13,6 +13,7 @@ import aiohttp
 from yarl import URL
 
 from carrick.egress.address import prepared, redirected
+from carrick.egress.certificates import ClientContexts
 from carrick.egress.decoding import ACCEPTED, Decoder
 from carrick.egress.faults import translated
 from carrick.egress.policy import EgressPolicy
@@ -67,6 +68,7 @@ class Egress:
         self._policy = policy
         self._max_answer_bytes = max_answer_bytes
         self._defaults = {"user-agent": user_agent}
+        self._contexts = ClientContexts()
         self._resolver: CheckedResolver | None = None
         self._session: aiohttp.ClientSession | None = None
 
@@ -185,6 +187,8 @@ class Egress:
         self, url: URL, request: OutboundRequest, budget: _Budget
     ) -> aiohttp.ClientResponse:
         host = _host(url)
+        own = request.client_certificate
+        context = True if own is None else self._contexts.of(own)
         if _is_literal(url):
             # aiohttp does not ask its resolver about these.
             self._policy.demand(host, host)
@@ -200,6 +204,7 @@ class Egress:
                 allow_redirects=False,
                 skip_auto_headers=("Content-Type",),
                 timeout=budget.timeout(host),
+                ssl=context,
             )
 
     def _client(self) -> aiohttp.ClientSession:

@@ -182,6 +182,7 @@ class Connect:
             now=self._rooms.clock.now(),
             render=interpolate,
             nonce=self._rooms.chance.token_hex(16),
+            previous_config=located.existing.connection_config if located.existing else {},
         )
 
     async def _with_facts(

@@ -9,6 +9,14 @@ from typing import Any
 
 
 @dataclass(frozen=True)
+class ClientCertificate:
+    """What a server recognizes its caller by in the TLS handshake, in PEM."""
+
+    certificate: str = field(repr=False)
+    private_key: str = field(repr=False)
+
+
+@dataclass(frozen=True)
 class OutboundRequest:
     """A request to somebody else's server, complete and ready to send."""
 
@@ -16,6 +24,7 @@ class OutboundRequest:
     url: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes | None = field(default=None, repr=False)
+    client_certificate: ClientCertificate | None = None
 
     def with_headers(self, headers: Mapping[str, str]) -> OutboundRequest:
         """Return a copy with headers added; a name already there, in any case, is replaced."""

@@ -43,6 +43,7 @@ class Provider:
     connection_config: Mapping[str, FieldSpec] = field(default_factory=dict, repr=False)
     credentials: Mapping[str, FieldSpec] = field(default_factory=dict, repr=False)
     integration_config: Mapping[str, FieldSpec] = field(default_factory=dict, repr=False)
+    assertion_option: Mapping[str, FieldSpec] = field(default_factory=dict, repr=False)
 
     @property
     def proxy(self) -> Mapping[str, Any]:

@@ -39,7 +39,7 @@ def read_entry(name: str, entry: Mapping[str, Any], findings: Findings) -> Provi
     _check_facts(f"{name}.connection_facts", entry.get("connection_facts"), findings)
     specs = {
         part: _read_fields(f"{name}.{part}", entry.get(part), findings)
-        for part in ("connection_config", "credentials", "integration_config")
+        for part in ("connection_config", "credentials", "integration_config", "assertion_option")
     }
     if mode is AuthMode.API_KEY and "apiKey" not in specs["credentials"]:
         findings.warn(f"{name}.credentials", "apiKey is not described; forms cannot ask for it")
@@ -56,6 +56,7 @@ def read_entry(name: str, entry: Mapping[str, Any], findings: Findings) -> Provi
         connection_config=specs["connection_config"],
         credentials=specs["credentials"],
         integration_config=specs["integration_config"],
+        assertion_option=specs["assertion_option"],
     )
 
 

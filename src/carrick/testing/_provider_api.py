@@ -17,8 +17,10 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 WEBHOOK_PATHS = ("/webhooks", "/services/apexrest/webhooks")
 
 
-#: Whose token signed a request, looked at once: a nonce counts once.
-SIGNED_BY = web.RequestKey("signed_by", Account)
+_ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+
+#: Under which a request keeps the account that its credentials open.
+ACCOUNT = web.RequestKey("account", Account)
 
 
 class NotSignedIn(Exception):
@@ -57,20 +59,44 @@ def api_routes(state: ProviderState) -> list[web.RouteDef]:
     return routes
 
 
-def caller(state: ProviderState, request: web.Request) -> Account | None:
-    """Return whose credentials a request carries, whose token signed it, whose open page it is."""
+async def caller(state: ProviderState, request: web.Request, body: bytes) -> Account | None:
+    """Return the account whose credentials a request carries, or whose open page it reads."""
+    headers = request.headers
     if "open_account" in request.match_info:
         return state.accounts.by_name.get(request.match_info["open_account"])
-    return request.get(SIGNED_BY) or state.accounts.identify(
-        request.headers.get("Authorization"), request.headers.get("X-Api-Key")
-    )
+    if "X-WSSE" in headers:
+        return state.proofs.username_token_of(headers["X-WSSE"])
+    authorization = headers.get("Authorization", "")
+    if authorization.startswith("OAuth "):
+        return await state.oauth1.signed_by(request)
+    if authorization.startswith("AWS4-"):
+        return state.aws.signer_of(request, body)
+    if "sessionId" in headers:
+        account = state.accounts.identify(f"Bearer {headers['sessionId']}", None)
+        is_ours = account is not None and headers.get("devKey") == account.api_key
+        return account if is_ours else None
+    signer = state.proofs.signer_of(authorization.removeprefix("Bearer "))
+    account = signer or state.accounts.identify(authorization, headers.get("X-Api-Key"))
+    shown = _certified(state, request)
+    # Tokens are bound to the certificate they were bought with (RFC 8705 §3).
+    return account if shown is None or shown is account else None
 
 
 def _require_caller(state: ProviderState, request: web.Request) -> Account:
-    account = caller(state, request)
+    account: Account | None = request.get(ACCOUNT)
     if account is None:
         raise NotSignedIn
     return account
+
+
+def _certified(state: ProviderState, request: web.Request) -> Account | None:
+    """Return the account named by the certificate that the caller showed in the handshake."""
+    transport = request.transport
+    certificate = transport.get_extra_info("peercert") if transport is not None else None
+    if not certificate:
+        return None
+    names = dict(pair for part in certificate["subject"] for pair in part)
+    return state.accounts.by_name.get(names.get("commonName", ""))
 
 
 class _Tokens:
@@ -132,6 +158,8 @@ class _Tokens:
         accounts = self._state.accounts
         client_id, client_secret = _client(request, body)
         grant = body.get("grant_type")
+        if grant == "client_credentials" and not client_secret:
+            return self._known_without_secret(request, body, client_id), False
         if grant == "client_credentials":
             account = next((one for one in accounts if one.username == client_id), None)
             if account is None or not same_text(account.password, client_secret):
@@ -150,6 +178,20 @@ class _Tokens:
             account = accounts.redeem_refresh_token(body.get("refresh_token", ""))
             return account, accounts.rotate_refresh_tokens
         raise TokenRefused("unsupported_grant_type", f"grant_type {grant!r} is not offered")
+
+    def _known_without_secret(
+        self, request: web.Request, body: Mapping[str, str], client_id: str
+    ) -> Account:
+        """Know a client by its signed assertion (RFC 7523 §3) or certificate (RFC 8705 §2)."""
+        account = _certified(self._state, request)
+        if body.get("client_assertion_type") == _ASSERTION_TYPE:
+            audience = f"{request.scheme}://{request.host}{request.path}"
+            assertion = body.get("client_assertion", "")
+            account = self._state.proofs.client_of(assertion, audience)
+        if account is None or account.username != client_id:
+            raise TokenRefused("invalid_client", "nothing proves who the client is", 401)
+        self._state.accounts.issue(account, refresh=False)
+        return account
 
 
 class _Identity:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from carrick.testing._provider_api import SIGNED_BY, NotSignedIn, caller
+from carrick.testing._provider_api import ACCOUNT, NotSignedIn, caller
 from carrick.testing._provider_control import PREFIX
 from carrick.testing._provider_faults import Fault, wrong_answer
 from carrick.testing._provider_state import Call, ProviderState, RecordedAnswer
@@ -33,9 +33,10 @@ def reception(state: ProviderState) -> Middleware:
 
 
 async def _record(state: ProviderState, request: web.Request) -> Call:
-    if (account := await state.oauth1.signed_by(request)) is not None:
-        request[SIGNED_BY] = account
-    account = caller(state, request)
+    body = await request.read()
+    account = await caller(state, request, body)
+    if account is not None:
+        request[ACCOUNT] = account
     call = Call(
         number=len(state.calls) + 1,
         at=state.clock.now(),
@@ -45,7 +46,7 @@ async def _record(state: ProviderState, request: web.Request) -> Call:
         account=account.name if account else None,
         idempotency_key=request.headers.get("Idempotency-Key"),
         headers=dict(request.headers),
-        body=(await request.read())[:_KEPT_BODY].decode("utf-8", errors="replace"),
+        body=body[:_KEPT_BODY].decode("utf-8", errors="replace"),
     )
     state.calls.append(call)
     await state.announce()

@@ -12,8 +12,10 @@ from typing import Any
 from carrick.model.clock import Chance, Clock
 from carrick.testing._provider_accounts import Accounts
 from carrick.testing._provider_apps import Apps
+from carrick.testing._provider_aws import Aws
 from carrick.testing._provider_faults import Faults
 from carrick.testing._provider_oauth1 import OAuth1
+from carrick.testing._provider_proofs import Proofs
 
 
 @dataclass
@@ -107,6 +109,8 @@ class ProviderState:
     client_secret: str
     oauth1: OAuth1
     apps: Apps
+    proofs: Proofs
+    aws: Aws
     honour_idempotency_keys: bool = False
     faults: Faults = field(default_factory=Faults)
     calls: list[Call] = field(default_factory=list)

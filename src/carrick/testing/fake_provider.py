@@ -17,6 +17,7 @@ import asyncio
 import contextlib
 import json
 import signal
+import ssl
 import sys
 from collections.abc import Callable
 from types import TracebackType
@@ -28,9 +29,12 @@ from carrick.model.clock import Chance, Clock, SystemChance, SystemClock
 from carrick.testing._provider_accounts import Account, Accounts
 from carrick.testing._provider_api import api_routes
 from carrick.testing._provider_apps import Apps, RegisteredApp
+from carrick.testing._provider_aws import Aws
 from carrick.testing._provider_control import PREFIX, control_routes
 from carrick.testing._provider_faults import Fault, FaultKind
+from carrick.testing._provider_logins import login_routes
 from carrick.testing._provider_oauth1 import OAuth1
+from carrick.testing._provider_proofs import KeyKind, Proofs
 from carrick.testing._provider_reception import reception
 from carrick.testing._provider_state import Call, Notification, ProviderState, Webhook
 
@@ -53,6 +57,7 @@ class FakeProvider:
         honour_idempotency_keys: bool = False,
         clock: Clock | None = None,
         chance: Chance | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         """Prepare a provider; it listens from `start` (or `async with`) on.
 
@@ -60,10 +65,12 @@ class FakeProvider:
             port: 0 takes a free one; `url` tells which.
             rotate_refresh_tokens: Each refresh ends the refresh token that was used.
             refresh_grace_s: Seconds for which such a refresh token still works.
+            tls: Speak https with it. Callers whose certificate it verified are the account of
+                that common name.
             honour_idempotency_keys: A repeated `Idempotency-Key` gets the first answer again.
         """
         clock, chance = clock or SystemClock(), chance or SystemChance()
-        self._host, self._port = host, port
+        self._host, self._port, self._tls = host, port, tls
         self._runner: web.AppRunner | None = None
         accounts = Accounts(clock, chance, token_lifetime_s, rotate_refresh_tokens, refresh_grace_s)
         self._state = ProviderState(
@@ -72,6 +79,8 @@ class FakeProvider:
             accounts=accounts,
             oauth1=OAuth1(clock, chance, accounts, client_id, client_secret),
             apps=Apps(clock, chance, accounts),
+            proofs=Proofs(clock, chance, accounts),
+            aws=Aws(clock, chance, accounts),
             client_id=client_id,
             client_secret=client_secret,
             honour_idempotency_keys=honour_idempotency_keys,
@@ -80,7 +89,7 @@ class FakeProvider:
     @property
     def url(self) -> str:
         """The provider's address, without a trailing slash."""
-        return f"http://{self._host}:{self._port}"
+        return f"{'https' if self._tls else 'http'}://{self._host}:{self._port}"
 
     @property
     def notification_url(self) -> str:
@@ -172,9 +181,27 @@ class FakeProvider:
         """Verify `RSA-SHA1` signatures with a public key in PEM form."""
         self._state.oauth1.public_key = public_key
 
+    def signing_key(self, account: Account, kind: KeyKind = "EC") -> str:
+        """Return the private key an account signs with: PEM, or for `HMAC` hexadecimal digits.
+
+        Its id (`kid`) is the account's name, a slash, and the kind.
+        """
+        return self._state.proofs.key_of(account, kind)
+
+    @property
+    def aws_keys(self) -> tuple[str, str]:
+        """Id and secret of the AWS keys that may assume the accounts' roles."""
+        return self._state.aws.key_id, self._state.aws.secret
+
+    def role_of(self, account: Account) -> str:
+        """Return the AWS role that opens an account, for whoever assumes it first."""
+        return self._state.aws.role_of(account)
+
     def expire(self, account: Account) -> None:
-        """End an account's access tokens; refreshing still works."""
+        """End what an account's calls carry now; refreshing still works."""
         self._state.accounts.expire(account)
+        self._state.proofs.end(account)
+        self._state.aws.end(account)
 
     def revoke(self, account: Account) -> None:
         """End every token of an account, refresh tokens included."""
@@ -205,10 +232,11 @@ class FakeProvider:
         application = web.Application(client_max_size=64 * 1024 * 1024)
         application.middlewares.append(reception(self._state))
         application.add_routes(api_routes(self._state))
+        application.add_routes(login_routes(self._state))
         application.add_routes(control_routes(self._state))
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
         await runner.setup()
-        await web.TCPSite(runner, self._host, self._port).start()
+        await web.TCPSite(runner, self._host, self._port, ssl_context=self._tls).start()
         self._port = runner.addresses[0][1]
         self._runner = runner
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 from fastapi import Depends, Path
@@ -17,16 +18,22 @@ from carrick.api.issues import issue
 from carrick.api.routing import QueryOf, answer, router
 from carrick.api.schemas.connect import (
     ApiKeyInput,
+    AwsInput,
     BasicInput,
+    BillInput,
     ClientCredentialsInput,
     ConnectedAnswer,
     ConnectQuery,
+    DeclaredInput,
     NothingInput,
+    SignatureInput,
     TbaInput,
     connected_object,
 )
 from carrick.api.schemas.primitives import IntegrationId
 from carrick.errors import (
+    CarrickError,
+    ConnectionTestFailed,
     IntegrationNotAllowed,
     InvalidAuthMode,
     InvalidHmac,
@@ -34,7 +41,9 @@ from carrick.errors import (
     MissingClientId,
     MissingClientSecret,
     MissingHmac,
+    ProviderAnswerInvalid,
     ProviderRefused,
+    ProviderUnreachable,
     UnknownIntegration,
 )
 from carrick.lifecycle.journeys import ConnectRequest
@@ -57,6 +66,26 @@ class ClientCredentialsRefused(ProviderRefused):
     """The provider gave no token for these client credentials."""
 
     code = "client_credentials_fetch_error"
+
+
+class TwoStepRefused(ProviderRefused):
+    """The provider gave no token for these credentials."""
+
+    code = "two_step_credentials_fetch_error"
+
+
+class TwoStepAnswerInvalid(ProviderAnswerInvalid):
+    """The provider's answer to these credentials holds no token."""
+
+    code = "invalid_two_step_credentials"
+    status = 400
+
+
+class StsRequestFailed(CarrickError):
+    """AWS did not let us assume the role."""
+
+    code = "aws_sigv4_sts_request_failed"
+    status = 502
 
 
 @routes.post("/auth/unauthenticated/{key}", response_model=ConnectedAnswer)
@@ -108,6 +137,67 @@ async def connect_with_token(
     """Connect with a token that signs requests (OAuth 1.0a without a consent page)."""
     given = body.model_dump(exclude_none=True)
     return await _connect(rooms, asker, key, query, mode=AuthMode.TBA, body=given)
+
+
+@routes.post("/auth/jwt/{key}", response_model=ConnectedAnswer)
+async def connect_with_signing_key(
+    rooms: Rooms, asker: Who, key: Key, query: Query, body: DeclaredInput
+) -> Response:
+    """Connect with a key that tokens are signed with."""
+    with _refusals_as(ConnectionTestFailed, ProviderRefused, ProviderAnswerInvalid):
+        return await _connect(rooms, asker, key, query, mode=AuthMode.JWT, body=body)
+
+
+@routes.post("/auth/two-step/{key}", response_model=ConnectedAnswer)
+async def connect_with_login(
+    rooms: Rooms, asker: Who, key: Key, query: Query, body: DeclaredInput
+) -> Response:
+    """Connect with credentials that the provider's login exchanges for a token."""
+    with (
+        _refusals_as(TwoStepRefused, ProviderRefused),
+        _refusals_as(TwoStepAnswerInvalid, ProviderAnswerInvalid),
+    ):
+        return await _connect(rooms, asker, key, query, mode=AuthMode.TWO_STEP, body=body)
+
+
+@routes.post("/auth/bill/{key}", response_model=ConnectedAnswer)
+async def connect_with_bill_login(
+    rooms: Rooms, asker: Who, key: Key, query: Query, body: BillInput
+) -> Response:
+    """Connect with a login of BILL."""
+    given = body.model_dump()
+    with _refusals_as(ConnectionTestFailed, ProviderRefused, ProviderAnswerInvalid):
+        return await _connect(rooms, asker, key, query, mode=AuthMode.BILL, body=given)
+
+
+@routes.post("/auth/signature/{key}", response_model=ConnectedAnswer)
+async def connect_with_signature(
+    rooms: Rooms, asker: Who, key: Key, query: Query, body: SignatureInput
+) -> Response:
+    """Connect with a user name and a password that signs."""
+    given = body.model_dump()
+    return await _connect(rooms, asker, key, query, mode=AuthMode.SIGNATURE, body=given)
+
+
+@routes.post("/auth/aws-sigv4/{key}", response_model=ConnectedAnswer)
+async def connect_with_aws_role(
+    rooms: Rooms, asker: Who, key: Key, query: Query, body: AwsInput
+) -> Response:
+    """Connect with a role of an AWS account."""
+    given = body.model_dump(exclude_none=True)
+    with _refusals_as(
+        StsRequestFailed, ProviderRefused, ProviderAnswerInvalid, ProviderUnreachable
+    ):
+        return await _connect(rooms, asker, key, query, mode=AuthMode.AWS_SIGV4, body=given)
+
+
+@contextmanager
+def _refusals_as(told: type[CarrickError], *kinds: type[CarrickError]) -> Iterator[None]:
+    """Tell a provider's refusal in the words that clients of one route know."""
+    try:
+        yield
+    except kinds as error:
+        raise told(error.message, payload=error.payload) from error
 
 
 async def _connect(

@@ -21,7 +21,6 @@ _PATHS = (
     "/mcp",
     "/v1/{rest:path}",
     "/sessions",
-    "/auth/{mode}/{key}",
     "/app-auth/{rest:path}",
     "/oauth/{rest:path}",
     "/webhook/{rest:path}",

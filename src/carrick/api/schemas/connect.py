@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints
 from typing_extensions import TypedDict
@@ -13,6 +13,7 @@ from carrick.api.schemas.primitives import ConnectionId
 from carrick.model.connection import Connection
 
 _UpTo1024 = Annotated[str, StringConstraints(max_length=1024)]
+_Text1024 = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 _Secret = Annotated[str, StringConstraints(min_length=1, max_length=10_000)]
 
 
@@ -75,9 +76,9 @@ class BasicInput(Strict):
 
 
 class ClientCredentialsInput(Strict):
-    """`POST /oauth2/auth/{key}`."""
+    """`POST /oauth2/auth/{key}`; the provider's definition may describe more fields."""
 
-    model_config = ConfigDict(extra="ignore", strict=True)
+    model_config = ConfigDict(extra="allow", strict=True)
 
     client_id: _Secret | None = None
     client_secret: _Secret | None = None
@@ -92,6 +93,37 @@ class TbaInput(Strict):
     token_secret: _Secret
     oauth_client_id_override: _Secret | None = None
     oauth_client_secret_override: _Secret | None = None
+
+
+#: Fields that the provider's definition describes and checks.
+DeclaredInput = Annotated[
+    dict[str, Any],
+    Field(max_length=100, description="The provider's own credential fields, and `type`."),
+]
+
+
+class BillInput(Strict):
+    """`POST /auth/bill/{key}`."""
+
+    username: _Text1024
+    password: _Text1024
+    organization_id: _Text1024
+    dev_key: _Text1024
+
+
+class SignatureInput(Strict):
+    """`POST /auth/signature/{key}`."""
+
+    type: Annotated[str, StringConstraints(min_length=1, max_length=255)]
+    username: _Text1024
+    password: _Text1024
+
+
+class AwsInput(Strict):
+    """`POST /auth/aws-sigv4/{key}`."""
+
+    role_arn: Annotated[str, StringConstraints(min_length=1, max_length=2048)]
+    region: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+$", max_length=64)] | None = None
 
 
 class ConnectedAnswer(TypedDict):
