@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint format bench lock migration clean
+.PHONY: help venv demo test lint format faults bench lock migration clean
 
 help:
 	@echo "make demo       a server, a provider and an app to connect, on this machine"
@@ -14,6 +14,7 @@ help:
 	@echo "make lint       linters and type checkers alone"
 	@echo "make format     put source files into the house's format"
 	@echo "make test-real  tests against real third-party servers"
+	@echo "make faults     kill a server at every instant of every journey (takes long)"
 	@echo "make bench      measure speed and memory"
 	@echo "make lock       renew requirements.lock from pyproject.toml"
 	@echo "make migration  write the first migration anew, or with name=… the next one"
@@ -48,6 +49,9 @@ lint: $(READY)
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+faults: $(READY)
+	$(BIN)/pytest -n 2 -m faults --timeout 1800
 
 bench: $(READY)
 	$(BIN)/python -m bench
