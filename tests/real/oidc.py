@@ -9,13 +9,14 @@ import json
 import secrets
 import shutil
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
+from joserfc.jwk import ECKey, Key, RSAKey
 from tests.integration.server import Answer, ServerProcess
 from tests.real.browser import Browser, Page, browser
 from yarl import URL
@@ -51,12 +52,15 @@ class Client:
     provider: str
     #: Whether it stands for a person who consents, or for itself.
     is_machine: bool = False
+    #: The public half of its key, if it has one; `secret` is the private half then.
+    key: Mapping[str, Any] | None = None
 
     def metadata(self, redirect_uri: str) -> dict[str, Any]:
         """Return the client as the server wants it described."""
+        proof = {"jwks": {"keys": [self.key]}} if self.key else {"client_secret": self.secret}
         return {
+            **proof,
             "client_id": self.id,
-            "client_secret": self.secret,
             "token_endpoint_auth_method": self.method,
             "redirect_uris": [] if self.is_machine else [redirect_uri],
             "response_types": [] if self.is_machine else ["code"],
@@ -75,7 +79,17 @@ MACHINE_POST = Client(
 MACHINE_BASIC = Client(
     "machine-basic", AWKWARD + secrets.token_hex(8), "client_secret_basic", "machine-basic", True
 )
-CLIENTS = (POST, BASIC, BRIEF, MACHINE_POST, MACHINE_BASIC)
+
+
+def _with_key(client_id: str, provider: str, key: Key, *, is_machine: bool) -> Client:
+    public = cast("Mapping[str, Any]", key.as_dict(private=False))
+    pem = key.as_pem(private=True).decode()
+    return Client(client_id, pem, "private_key_jwt", provider, is_machine, public)
+
+
+KEY = _with_key("app-key", "oidc-key", ECKey.generate_key("P-256"), is_machine=False)
+MACHINE_KEY = _with_key("machine-key", "machine", RSAKey.generate_key(2048), is_machine=True)
+CLIENTS = (POST, BASIC, KEY, BRIEF, MACHINE_POST, MACHINE_BASIC, MACHINE_KEY)
 
 
 @dataclass

@@ -6,7 +6,7 @@ import { Provider } from 'oidc-provider';
 
 const { clients, brief } = JSON.parse(process.argv[2]);
 // Seconds. The first tokens of one client end so soon that a test can wait for it.
-const BRIEF = 4;
+const BRIEF = 6;
 const LONG = 3600;
 
 const server = createServer();

@@ -15,7 +15,9 @@ from tests.real.oidc import (
     BRIEF,
     CLIENTS,
     HERE,
+    KEY,
     MACHINE_BASIC,
+    MACHINE_KEY,
     MACHINE_POST,
     POST,
     Client,
@@ -30,6 +32,8 @@ from carrick.testing.fake_provider import FakeProvider
 
 pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
 
+#: Where the server found a client's proof, by what the client is registered with.
+WAYS = {"client_secret_post": "body", "client_secret_basic": "header", "private_key_jwt": "key"}
 VALIDATE = """
 from carrick import EventContext, create_on_event
 
@@ -83,12 +87,13 @@ async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House
         functions = {
             POST.id: {"validate": VALIDATE, "revoke": revoke},
             BASIC.id: {"validate": VALIDATE},
+            KEY.id: {"validate": VALIDATE},
         }
         await both.deploy(directory / "project", functions)
         yield both
 
 
-@pytest.mark.parametrize("client", [POST, BASIC], ids=lambda client: client.method)
+@pytest.mark.parametrize("client", [POST, BASIC, KEY], ids=lambda client: client.method)
 async def test_consent_connects_and_the_account_is_held_to(house: House, client: Client) -> None:
     """However the client authenticates: connect, come back, and be refused as somebody else."""
     connection_id, account = await house.connected(client.id)
@@ -109,7 +114,7 @@ async def test_consent_connects_and_the_account_is_held_to(house: House, client:
     me = await house.me(client.id, connection_id)
     assert me.json == {"account": account, "client": client.id, "scope": "openid offline_access"}
     by = {one["by"] for one in await house.issuer.happened() if one["client"] == client.id}
-    assert by == {"header" if client is BASIC else "body"}
+    assert by == {WAYS[client.method]}
 
 
 async def test_a_code_is_worth_nothing_without_its_verifier(house: House) -> None:
@@ -158,6 +163,14 @@ async def test_a_wrong_client_secret_is_no_connection(house: House) -> None:
     assert (page.status, made) == (400, None)
     assert "invalid_client" in page.html
     assert "not-the-secret" not in page.html
+
+
+async def test_a_key_the_server_does_not_know_is_no_connection(house: House) -> None:
+    """An assertion has to be signed by the client's own key."""
+    await house.integrate(replace(KEY, secret=MACHINE_KEY.secret), unique_key="other-key")
+    page, made = await house.consent("other-key", "somebody")
+    assert (page.status, made) == (400, None)
+    assert "invalid_client" in page.html
 
 
 async def test_many_readers_of_an_expired_token_refresh_it_once(house: House) -> None:
@@ -221,10 +234,13 @@ async def test_a_deletion_revokes_what_was_granted(house: House) -> None:
     assert (status, body["error"]) == (400, "invalid_grant")
 
 
-@pytest.mark.parametrize("client", [MACHINE_POST, MACHINE_BASIC], ids=lambda client: client.method)
+@pytest.mark.parametrize(
+    "client", [MACHINE_POST, MACHINE_BASIC, MACHINE_KEY], ids=lambda client: client.method
+)
 async def test_a_client_buys_tokens_for_itself(house: House, client: Client) -> None:
     """Client credentials connect, are used, and buy another token when told to."""
-    given = {"client_id": client.id, "client_secret": client.secret}
+    proof = "client_private_key" if client.key else "client_secret"
+    given = {"client_id": client.id, proof: client.secret}
     made = await house.connect_machine(client, given)
     assert made.status == 200, made.text
     connection_id = made.json["connectionId"]
@@ -234,9 +250,10 @@ async def test_a_client_buys_tokens_for_itself(house: House, client: Client) -> 
     forced = await house.get(client.id, connection_id, force=True)
     assert (forced.status, forced.json["credentials"]["token"] != first) == (200, True)
     by = {one["by"] for one in await house.issuer.happened() if one["client"] == client.id}
-    assert by == {"header" if client is MACHINE_BASIC else "body"}
+    assert by == {WAYS[client.method]}
 
-    refused = await house.connect_machine(client, {**given, "client_secret": "not-the-secret"})
+    wrong = KEY.secret if client.key else "not-the-secret"
+    refused = await house.connect_machine(client, {**given, proof: wrong})
     assert (refused.status, refused.code) == (400, "client_credentials_fetch_error")
     assert "invalid_client" in refused.text
     assert await house.connections(client.id) == [connection_id]
