@@ -229,6 +229,13 @@ class UnknownProvider(CarrickError):
     status = 404
 
 
+class ProviderInUse(CarrickError):
+    """Integrations use this provider."""
+
+    code = "conflict"
+    status = 409
+
+
 class UnknownConnection(CarrickError):
     """There is no such connection."""
 

@@ -33,9 +33,14 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the server runs; its data directory is `data` in it."""
+    return tmp_path_factory.mktemp("server")
+
+
+@pytest.fixture(scope="module")
+def server(folder: Path) -> Iterator[tuple[str, str]]:
     """A `carrick serve` process: its address and the API key of `dev`."""
-    folder = tmp_path_factory.mktemp("server")
     key = str(uuid.uuid4())
     environment = {name: text for name, text in os.environ.items() if "CARRICK" not in name}
     environment |= {"CARRICK_SECRET_KEY_DEV": key, "CARRICK_PORT": "0"}
@@ -309,3 +314,32 @@ async def test_an_error_of_the_server_keeps_its_code(server: tuple[str, str]) ->
 
     assert caught.value.answer_code == "unknown_provider_config"
     assert caught.value.answer_status == 400
+
+
+def test_a_server_that_runs_notices_an_import(
+    folder: Path, cli: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is imported into its database can be used without a restart, and is kept while it is."""
+    monkeypatch.setenv("CARRICK_DATA_DIR", str(folder / "data"))
+    (tmp_path / "mine.yaml").write_text(
+        "vendor:\n  auth_mode: API_KEY\n  credentials: {apiKey: {type: string, title: K}}\n"
+        "  proxy: {base_url: 'https://api.example.com'}\n"
+    )
+    assert cli("providers", "import", "mine.yaml")[0] == 0
+
+    def created() -> bool:
+        return cli("integrations", "create", "mine", "--provider", "vendor")[0] == 0
+
+    assert any(created() for _ in range(500))
+    code, _, err = cli("providers", "remove", "mine", "--yes")
+    assert (code, "mine in dev (vendor)" in err) == (1, True), err
+    assert cli("integrations", "delete", "mine", "--yes")[0] == 0
+    assert cli("providers", "remove", "mine", "--yes")[0] == 0
+
+    def forgotten() -> bool:
+        if created():
+            assert cli("integrations", "delete", "mine", "--yes")[0] == 0
+            return False
+        return True
+
+    assert any(forgotten() for _ in range(500))

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.many_providers import many_providers
 from typer.main import get_command
 
 from carrick.cli.app import build, run
@@ -78,7 +79,10 @@ def test_the_commands_are_these() -> None:
         "operations retry",
         "operations show",
         "providers check",
+        "providers import",
+        "providers imports",
         "providers list",
+        "providers remove",
         "providers show",
         "restore",
         "rollback",
@@ -356,3 +360,85 @@ def test_the_doctor_looks_at_everything(carrick: Run, monkeypatch: pytest.Monkey
     assert findings["python"] == findings["sqlite"] == findings["data directory"] == "ok"
     assert findings["server"] == "note"
     assert "isolation" in findings
+
+
+# --- providers ------------------------------------------------------------------------------
+
+
+def test_a_catalogue_of_ones_own_is_imported(carrick: Run, tmp_path: Path) -> None:
+    """Without a server; with a summary, and like warnings as one line."""
+    (tmp_path / "many.json").write_text(json.dumps(many_providers(1000)))
+    code, out, err = carrick("providers", "import", "many.json", "--name", "vendors")
+    assert code == 0, err
+    assert "Imported 1000 providers from many.json as vendors." in out
+    assert "1000 added: vendor-0000, vendor-0001" in out
+    odd = "Warning: odd_key: is not a key of this format; kept and ignored"
+    assert err.splitlines() == [f"{odd} (vendor-0000, vendor-0001, vendor-0002 and 997 more)"]
+    listed = json.loads(carrick("providers", "imports", "--json")[1])
+    assert [(one["name"], one["providers"]) for one in listed] == [("vendors", 1000)]
+    found = json.loads(carrick("providers", "list", "vendor-0009", "--json")[1])
+    assert [(one["display_name"], one["origin"]) for one in found] == [("Twin 9", "imported")]
+    assert carrick("providers", "show", "vendor-0123")[0] == 0
+
+
+def test_an_import_that_is_wrong_in_one_entry_changes_nothing(carrick: Run, tmp_path: Path) -> None:
+    """File, entry and key are named; what was imported before stays."""
+    path = tmp_path / "mine.yaml"
+    path.write_text("acme: {auth_mode: NONE}")
+    assert carrick("providers", "import", "mine.yaml")[0] == 0
+    path.write_text("beta: {auth_mode: NONE}\nacme: {auth_mode: NONE, proxy: {}}")
+    code, _, err = carrick("providers", "import", "mine.yaml")
+    assert (code, "mine.yaml: acme.proxy.base_url: is missing" in err) == (1, True), err
+    found = json.loads(carrick("providers", "list", "--json")[1])
+    origins = {one["name"]: one["origin"] for one in found}
+    assert (origins["acme"], "beta" in origins) == ("imported", False)
+
+
+@pytest.mark.parametrize(("text", "fault"), [("", "holds no providers"), ("- a", "must be a map")])
+def test_an_import_of_nothing_is_refused(
+    carrick: Run, tmp_path: Path, text: str, fault: str
+) -> None:
+    """It would remove what was there before."""
+    (tmp_path / "mine.yaml").write_text(text)
+    code, _, err = carrick("providers", "import", "mine.yaml")
+    assert (code, fault in err) == (1, True), err
+    assert carrick("providers", "import", "absent.yaml")[0] == 1
+
+
+def test_an_import_can_be_removed(carrick: Run, tmp_path: Path) -> None:
+    """Built-in providers that it had replaced are there again."""
+    text = "github: {alias: github, display_name: Mine}\nacme: {auth_mode: NONE}"
+    (tmp_path / "mine.yaml").write_text(text)
+    out = carrick("providers", "import", "mine.yaml")[1]
+    assert "1 added: acme" in out
+    assert "1 replaced: github" in out
+    assert carrick("providers", "remove", "mine", "--yes")[0] == 0
+    found = json.loads(carrick("providers", "list", "github", "--json")[1])
+    assert found[0]["display_name"] == "GitHub"
+    code, _, err = carrick("providers", "remove", "mine", "--yes")
+    assert (code, "no import named 'mine'" in err) == (1, True)
+
+
+def test_the_servers_own_file_is_over_what_is_imported(
+    carrick: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever sets a file for one machine means that machine; it may build on an import."""
+    (tmp_path / "mine.yaml").write_text("acme: {auth_mode: NONE, docs: https://a.example}")
+    assert carrick("providers", "import", "mine.yaml")[0] == 0
+    own = tmp_path / "own.yaml"
+    own.write_text("acme: {alias: acme, display_name: Ours}")
+    monkeypatch.setenv("CARRICK_PROVIDERS_FILE", str(own))
+    shown = json.loads(carrick("providers", "show", "acme", "--json")[1])
+    assert (shown["display_name"], shown["docs"]) == ("Ours", "https://a.example")
+    found = json.loads(carrick("providers", "list", "acme", "--json")[1])
+    assert found[0]["origin"] == "file"
+
+
+def test_a_check_keeps_nothing(carrick: Run, tmp_path: Path) -> None:
+    """What is odd is a warning, and a failure only for who asks for that."""
+    (tmp_path / "mine.yaml").write_text("acme: {display_name: A, auth_mode: NONE, colour: red}")
+    code, out, err = carrick("providers", "check", "mine.yaml")
+    assert (code, "in order: acme." in out) == (0, True)
+    assert "Warning: colour: is not a key of this format" in err
+    assert carrick("providers", "check", "mine.yaml", "--strict")[0] == 1
+    assert not (tmp_path / ".carrick").exists()

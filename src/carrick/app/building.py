@@ -27,7 +27,14 @@ from carrick.deployments.child import Isolate
 from carrick.dryrun import DryRuns
 from carrick.egress import Egress, EgressPolicy
 from carrick.engine import EmbeddedEngine, PostgresEngine, install_schema
-from carrick.environments import ApiKeys, ConnectSessions, Environments, Integrations, Variables
+from carrick.environments import (
+    ApiKeys,
+    ConnectSessions,
+    Environments,
+    Integrations,
+    ProviderImports,
+    Variables,
+)
 from carrick.errors import CarrickError, StoreInUse, StoreOutdated
 from carrick.journal import Journal
 from carrick.lifecycle.journeys import Lifecycle
@@ -41,7 +48,7 @@ from carrick.model.faults import NO_FAULTS, Faults, Point
 from carrick.model.http import OutboundRequest
 from carrick.notify import Notifier
 from carrick.operations import Operations
-from carrick.providers import Catalogue, load_catalogue
+from carrick.providers import Catalogue, load_catalogue, summarised
 from carrick.proxy import Proxy
 from carrick.runtime.calls import CallServices
 from carrick.runtime.pool import RunnerLimits, RunnerPool
@@ -188,6 +195,7 @@ async def running(
             _flushing(rooms),
             warmth.run,
             housekeeping.run,
+            tenants.imports.following(tenants.catalogue, clock),
             *_upkeep(settings, rooms),
         ):
             stack.push_async_callback(_cancelled, asyncio.create_task(_kept_going(loop, clock)))
@@ -221,6 +229,7 @@ class _Tenants:
     """Environments and what is in them, and who is told about it."""
 
     catalogue: Catalogue
+    imports: ProviderImports
     environments: Environments
     api_keys: ApiKeys
     variables: Variables
@@ -236,7 +245,10 @@ class _Tenants:
 async def _tenants(ground: _Ground) -> _Tenants:
     store, clock, chance = ground.store, ground.clock, ground.chance
     settings, vault = ground.settings, ground.opened.vault
-    catalogue = load_catalogue(settings.providers_file)
+    imports = ProviderImports(store)
+    catalogue = load_catalogue(settings.providers_file, await imports.definitions())
+    for line in summarised(catalogue.warnings):
+        _log.warning("provider_odd", reason=line)
     environments = Environments(store, vault, clock, chance)
     created = await environments.ensure_defaults(
         {name: key.get_secret_value() for name, key in settings.secret_keys.items()},
@@ -245,6 +257,7 @@ async def _tenants(ground: _Ground) -> _Tenants:
     operations = Operations(store, clock, chance)
     return _Tenants(
         catalogue=catalogue,
+        imports=imports,
         environments=environments,
         api_keys=ApiKeys(store, chance, environments.recent),
         variables=Variables(store, vault),

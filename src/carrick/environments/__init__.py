@@ -5,6 +5,7 @@ from carrick.environments.environments import CreatedEnvironment, Environments, 
 from carrick.environments.integrations import IntegrationChanges, Integrations, NewIntegration
 from carrick.environments.keys import DEFAULT_KEY_NAME, FULL_ACCESS, ApiKeys, RecentKeys
 from carrick.environments.names import setting_for
+from carrick.environments.provider_imports import ProviderImports
 from carrick.environments.sessions import ConnectSessions, NewSession, session_tags
 from carrick.environments.variables import Variables
 
@@ -21,6 +22,7 @@ __all__ = [
     "NewIntegration",
     "NewSession",
     "Principal",
+    "ProviderImports",
     "RecentKeys",
     "Variables",
     "session_tags",

@@ -1,6 +1,6 @@
 """The provider catalogue: data about external APIs, and the rules for filling it in."""
 
-from carrick.providers.catalogue import Catalogue, load_catalogue, read_definitions
+from carrick.providers.catalogue import Catalogue, load_catalogue, read_definitions, read_file
 from carrick.providers.findings import summarised
 from carrick.providers.inputs import check_addresses, check_connection_config, check_found
 from carrick.providers.interpolate import Resolved, interpolate, resolve
@@ -18,6 +18,7 @@ __all__ = [
     "logo_url",
     "public_definition",
     "read_definitions",
+    "read_file",
     "resolve",
     "summarised",
 ]

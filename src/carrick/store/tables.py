@@ -115,6 +115,27 @@ environment_variables = Table(
     UniqueConstraint("environment_id", "name"),
 )
 
+provider_imports = Table(
+    "provider_imports",
+    metadata,
+    _id(),
+    Column("name", String(255), nullable=False, unique=True),
+    # Of everything in it: nodes compare it to see whether something has changed.
+    Column("digest", String(64), nullable=False),
+    _time("imported_at"),
+)
+
+imported_providers = Table(
+    "imported_providers",
+    metadata,
+    _id(),
+    Column("import_id", RowId, ForeignKey("provider_imports.id"), nullable=False),
+    Column("name", String(255), nullable=False),
+    # JSON text with its alias followed; read when somebody asks for the provider.
+    Column("definition", Text, nullable=False),
+    UniqueConstraint("import_id", "name"),
+)
+
 integrations = Table(
     "integrations",
     metadata,
