@@ -666,4 +666,28 @@ CASES: tuple[ModeCase, ...] = (
         integration=_aws,
         renewed="session_token",
     ),
+    ModeCase(
+        key="of-mcp",
+        auth_mode=AuthMode.MCP_OAUTH2,
+        definition=lambda url: {
+            "authorization_url": f"{url}/tenant/authorize",
+            "token_url": f"{url}/tenant/token",
+            "registration_url": f"{url}/tenant/register",
+            "authorization_params": {"resource": f"{url}/mcp"},
+            "token_params": {"resource": f"{url}/mcp"},
+        },
+        fields=frozenset({"access_token", "expires_at", "raw", "config_override"}),
+        arrive=by_popup,
+        untested="connection_validation_failed",
+        renewed="access_token",
+    ),
+    ModeCase(
+        key="of-mcp-generic",
+        auth_mode=AuthMode.MCP_OAUTH2_GENERIC,
+        definition=lambda url: {"mcp_server_url": f"{url}/mcp"},
+        fields=frozenset({"access_token", "expires_at", "raw", "config_override"}),
+        arrive=by_popup,
+        untested="connection_validation_failed",
+        renewed="access_token",
+    ),
 )

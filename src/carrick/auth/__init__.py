@@ -14,6 +14,7 @@ from carrick.auth.bill import Bill
 from carrick.auth.custom import Custom
 from carrick.auth.install_plugin import InstallPlugin
 from carrick.auth.jwt import Jwt
+from carrick.auth.mcp import McpOAuth2, McpOAuth2Generic, client_document
 from carrick.auth.mode import (
     Mode,
     ModeContext,
@@ -50,6 +51,7 @@ __all__ = [
     "Steps",
     "app_token",
     "authorization_url",
+    "client_document",
     "demand_own",
     "exchange",
     "immediately",
@@ -65,6 +67,8 @@ _OFFERED: tuple[Mode, ...] = (
     App(),
     Custom(),
     InstallPlugin(),
+    McpOAuth2(),
+    McpOAuth2Generic(),
     ApiKey(),
     Basic(),
     Jwt(),
@@ -82,6 +86,8 @@ _IN_A_POPUP: tuple[PopupMode, ...] = (
     App(),
     Custom(),
     InstallPlugin(),
+    McpOAuth2(),
+    McpOAuth2Generic(),
 )
 #: Modes that need the user's browser.
 POPUPS: Mapping[AuthMode, PopupMode] = MappingProxyType(

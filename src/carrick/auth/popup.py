@@ -43,6 +43,8 @@ class Consent:
     config_override: Mapping[str, str] = field(default_factory=dict, repr=False)
     #: Stored instead of the refresh token received.
     refresh_token_override: str | None = field(default=None, repr=False)
+    #: Where an authorization server can read who we are.
+    client_document: str = ""
     #: What the mode wanted kept, on the way back.
     kept: Mapping[str, Any] = field(default_factory=dict, repr=False)
 

@@ -127,6 +127,7 @@ class Authorize:
         return Consent(
             state=state,
             redirect_uri=request.redirect_uri,
+            client_document=request.client_document,
             code_verifier=self._rooms.chance.token_hex(24),
             scopes=_scopes(ctx),
             params=request.authorization_params,

@@ -33,6 +33,8 @@ class ConsentRequest:
     connect: ConnectRequest
     #: Where the provider sends the browser back to.
     redirect_uri: str
+    #: Where an authorization server can read who we are, instead of registering us.
+    client_document: str = ""
     #: Of the caller, for the consent page.
     authorization_params: Mapping[str, str] = field(default_factory=dict)
     #: A client of the connection's own: `client_id`, `client_secret`.

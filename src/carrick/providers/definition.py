@@ -22,6 +22,7 @@ _ADDRESSES = (
     "request_url",
     "registration_url",
     "installation_check_url",
+    "mcp_server_url",
 )
 _FORMATS = ("hostname", "uri", "uuid", "email")
 

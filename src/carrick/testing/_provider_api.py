@@ -48,6 +48,7 @@ def api_routes(state: ProviderState) -> list[web.RouteDef]:
         web.post("/app/webhooks", _sink(state)),
         *state.oauth1.routes(),
         *state.apps.routes(),
+        *state.mcp.routes(),
     ]
     for path in WEBHOOK_PATHS:
         routes += [

@@ -14,6 +14,7 @@ from carrick.testing._provider_accounts import Accounts
 from carrick.testing._provider_apps import Apps
 from carrick.testing._provider_aws import Aws
 from carrick.testing._provider_faults import Faults
+from carrick.testing._provider_mcp import Mcp
 from carrick.testing._provider_oauth1 import OAuth1
 from carrick.testing._provider_proofs import Proofs
 
@@ -111,6 +112,7 @@ class ProviderState:
     apps: Apps
     proofs: Proofs
     aws: Aws
+    mcp: Mcp
     honour_idempotency_keys: bool = False
     faults: Faults = field(default_factory=Faults)
     calls: list[Call] = field(default_factory=list)

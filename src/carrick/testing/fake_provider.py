@@ -33,6 +33,7 @@ from carrick.testing._provider_aws import Aws
 from carrick.testing._provider_control import PREFIX, control_routes
 from carrick.testing._provider_faults import Fault, FaultKind
 from carrick.testing._provider_logins import login_routes
+from carrick.testing._provider_mcp import Mcp
 from carrick.testing._provider_oauth1 import OAuth1
 from carrick.testing._provider_proofs import KeyKind, Proofs
 from carrick.testing._provider_reception import reception
@@ -81,6 +82,7 @@ class FakeProvider:
             apps=Apps(clock, chance, accounts),
             proofs=Proofs(clock, chance, accounts),
             aws=Aws(clock, chance, accounts),
+            mcp=Mcp(chance, accounts),
             client_id=client_id,
             client_secret=client_secret,
             honour_idempotency_keys=honour_idempotency_keys,
@@ -105,6 +107,11 @@ class FakeProvider:
     def client_secret(self) -> str:
         """The secret of that client."""
         return self._state.client_secret
+
+    @property
+    def mcp(self) -> Mcp:
+        """The MCP server at `/mcp` and its authorization server."""
+        return self._state.mcp
 
     @property
     def calls(self) -> list[Call]:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from fastapi import Depends
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from carrick.api.access import Rooms, services_of
 from carrick.api.auth import Asker
@@ -38,12 +39,13 @@ from carrick.api.routes.connect import (
 )
 from carrick.api.routing import QueryOf, TolerantRoute, query_fields, router
 from carrick.api.schemas.connect import PopupQuery
-from carrick.auth import POPUPS
+from carrick.auth import POPUPS, client_document
 from carrick.errors import (
     CarrickError,
     IntegrationNotAllowed,
     InvalidConnection,
     InvalidQuery,
+    NotFound,
     OAuthCallbackInvalid,
     OAuthStateUnknown,
     TooManyRequests,
@@ -57,6 +59,7 @@ from carrick.lifecycle.journeys import (
     ConsentRequest,
     cookie_name,
 )
+from carrick.model.environment import Environment
 
 _Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -189,6 +192,28 @@ for _path, _name in (
     )
 
 
+@routes.get("/oauth/client-metadata/{environment}/{key}", response_model=dict[str, Any])
+async def show_client(rooms: Rooms, environment: str, key: Key) -> Response:
+    """Say who we are to an authorization server that reads it instead of registering us."""
+    every = await rooms.environments.list()
+    found = next((one for one in every if one.uuid == environment), None)
+    integration = await rooms.integrations.get(found.row_id, key) if found else None
+    if found is None or integration is None:
+        return error_answer(NotFound())
+    shown = client_document(_document_of(rooms, found, key), _callback_of(rooms, found))
+    return JSONResponse(shown, headers={"Cache-Control": "max-age=300"})
+
+
+def _callback_of(rooms: Rooms, environment: Environment) -> str:
+    own = environment.settings.get("callback_url")
+    return str(own or f"{rooms.settings.base_url}/oauth/callback")
+
+
+def _document_of(rooms: Rooms, environment: Environment, key: str) -> str:
+    place = f"{environment.uuid}/{quote(key, safe='')}"
+    return f"{rooms.settings.base_url}/oauth/client-metadata/{place}"
+
+
 def _without_state(request: Request, answer: Mapping[str, str]) -> Response:
     """Send somebody back who changed an installation at the provider, without us.
 
@@ -231,8 +256,8 @@ def consent_request(rooms: Rooms, asker: Asker, key: str, query: PopupQuery) -> 
             end_user=session.end_user if session else None,
             webhook_url_override=session.webhook_url_override if session else None,
         ),
-        redirect_uri=asker.environment.settings.get("callback_url")
-        or f"{rooms.settings.base_url}/oauth/callback",
+        redirect_uri=_callback_of(rooms, asker.environment),
+        client_document=_document_of(rooms, asker.environment, key),
         authorization_params=authorization_params,
         config_override={
             own: text for name, own in _OWN_CLIENT.items() if (text := query.credentials.get(name))

@@ -24,7 +24,7 @@ _Secret = Annotated[str, StringConstraints(min_length=1, max_length=8192)]
 class ClientInput(Strict):
     """The developer's own client at a provider."""
 
-    type: Literal["OAUTH1", "OAUTH2", "TBA"]
+    type: Literal["OAUTH1", "OAUTH2", "TBA", "MCP_OAUTH2"]
     client_id: Text255
     client_secret: _Secret
     scopes: Annotated[str, StringConstraints(pattern=_SCOPES, max_length=8192)] | None = None
@@ -231,6 +231,7 @@ _SHOWN_SECRETS: Mapping[AuthMode, tuple[str, ...]] = {
     AuthMode.OAUTH1: _CLIENT_FIELDS,
     AuthMode.OAUTH2: _CLIENT_FIELDS,
     AuthMode.TBA: _CLIENT_FIELDS,
+    AuthMode.MCP_OAUTH2: _CLIENT_FIELDS,
     AuthMode.APP: ("app_id", "private_key", "app_link"),
     AuthMode.CUSTOM: ("client_id", "client_secret", "app_id", "app_link", "private_key"),
 }
@@ -276,6 +277,8 @@ def secrets_object(integration: Integration, provider: Provider | None) -> dict[
     if mode is None or mode not in _SHOWN_SECRETS:
         return None
     stored = integration.credentials or {}
+    if mode is AuthMode.MCP_OAUTH2 and not stored:
+        return None  # its clients register themselves
     return {"type": mode.value, **{name: stored.get(name) for name in _SHOWN_SECRETS[mode]}}
 
 
