@@ -13,7 +13,7 @@ import pytest
 from tests.api.asking import Answer
 from tests.api.browser import CALLBACK, Browser, count, message_of, went_wrong
 from tests.api.conftest import Desk, Opener
-from tests.lifecycle.modes import key_pair
+from tests.lifecycle.modes_popup import key_pair
 
 from carrick.testing.clock import FakeClock
 from carrick.testing.fake_provider import FakeProvider

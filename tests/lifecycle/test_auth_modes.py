@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 from tests.api.asking import Asking
-from tests.lifecycle.modes import CASES, ModeCase, Stage, furnish, providers_file
+from tests.lifecycle.mode_stage import ModeCase, Stage
+from tests.lifecycle.modes import CASES, furnish, providers_file
 
 from carrick.app import running
 from carrick.errors import CredentialsExhausted
