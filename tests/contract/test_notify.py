@@ -15,19 +15,34 @@ from typing import Any
 import pytest
 
 from carrick.environments import Environments
-from carrick.errors import CarrickError, EgressDenied, ProviderTimeout, StoreUnavailable
+from carrick.errors import (
+    CarrickError,
+    EgressDenied,
+    NotFound,
+    OperationNotRetryable,
+    ProviderTimeout,
+    StoreUnavailable,
+)
 from carrick.model.environment import Environment
 from carrick.model.http import OutboundAnswer, OutboundRequest
-from carrick.notify import ConnectionFacts, Fault, Notifier, connection_created, refresh_failed
+from carrick.notify import (
+    ConnectionFacts,
+    Deliveries,
+    Fault,
+    Notifier,
+    connection_created,
+    refresh_failed,
+)
 from carrick.operations import OperationFilter, Operations
 from carrick.store import notifications as table
-from carrick.store.notifications import Claim, StoredNotification
+from carrick.store.notifications import Claim, NotificationFilter, Room, StoredNotification
 from carrick.store.unit import Store, Tx, Unit
 from carrick.testing.clock import FakeChance, FakeClock
 from carrick.vault import Vault
 
 PRIMARY = "https://app.example/hook?key=hidden"
 SECONDARY = "https://spare.example/hook"
+TEN = Room(in_all=10, at_each=10, in_use={})
 Tell = Callable[..., Awaitable[None]]
 Answers = list[int | CarrickError | OutboundAnswer]
 
@@ -40,14 +55,18 @@ class Receiver:
         self.answers: dict[str, Answers] = defaultdict(list)
         self.open = asyncio.Event()
         self.open.set()
+        #: Addresses that never answer.
+        self.hung: set[str] = set()
         self.waiting = 0
 
     async def send(self, request: OutboundRequest, *, timeout_s: float) -> OutboundAnswer:
         """Receive a request, once the receiver is open."""
-        assert timeout_s == 20
+        assert timeout_s <= 20
         self.waiting += 1
         try:
             await self.open.wait()
+            if request.url in self.hung:
+                await asyncio.Event().wait()
         finally:
             self.waiting -= 1
         self.received.append(request)
@@ -164,7 +183,7 @@ def tell(store: Store, dev: Environment, clock: FakeClock) -> Tell:
 
 async def _stored(store: Store, environment: Environment) -> list[StoredNotification]:
     async def unit(tx: Tx) -> list[StoredNotification]:
-        return await table.list_for(tx, environment.row_id, states=(), limit=1000)
+        return await table.list_for(tx, environment.row_id, NotificationFilter(limit=1000))
 
     return list(reversed(await store.read(unit)))
 
@@ -456,19 +475,199 @@ async def test_notifications_of_one_connection_keep_their_order(
 async def test_many_are_sent_at_once_but_not_too_many(
     store: Store, tell: Tell, notifier: Notifier, dev: Environment, receiver: Receiver
 ) -> None:
-    """A slow receiver is called at most 32 times at once, and in the end gets everything."""
+    """A slow receiver is called at most 8 times at once, and in the end gets everything."""
     receiver.open.clear()
     for number in range(50):
         await tell(notifier, f"c{number}", row_id=number + 1)
     async with _running(notifier):
         async with asyncio.timeout(10):
-            while receiver.waiting < 32:
+            while receiver.waiting < 8:
                 await asyncio.sleep(0.005)
-        assert receiver.waiting == 32
+        assert receiver.waiting == 8
         receiver.open.set()
         await _until_state(store, dev, *["delivered"] * 50)
 
     assert sorted(receiver.said()) == sorted(f"c{number}" for number in range(50))
+
+
+async def test_a_receiver_that_hangs_holds_up_nobody_else(
+    store: Store,
+    tell: Tell,
+    notifier: Notifier,
+    environments: Environments,
+    dev: Environment,
+    receiver: Receiver,
+) -> None:
+    """However much waits for a dead address, another environment's notifications go out."""
+    other = (await environments.create("other")).environment
+    other = await environments.update_settings(other.row_id, {"primary_url": SECONDARY})
+    receiver.hung.add(PRIMARY)
+    for number in range(300):
+        await tell(notifier, f"c{number}", row_id=number + 1)
+    await tell(notifier, "alive", row_id=1000, environment=other)
+    async with _running(notifier):
+        await _until_state(store, other, "delivered")
+        assert receiver.said(SECONDARY) == ["alive"]
+
+
+async def test_an_address_that_failed_is_tried_one_at_a_time(
+    store: Store,
+    tell: Tell,
+    notifier: Notifier,
+    dev: Environment,
+    receiver: Receiver,
+    clock: FakeClock,
+) -> None:
+    """Until it takes something, one delivery at a time is enough to see it recover."""
+    receiver.answers[PRIMARY] = [503]
+    async with _running(notifier):
+        await tell(notifier, "first", row_id=1)
+        await _until_attempts(store, dev, 1)
+        receiver.open.clear()
+        for number in range(5):
+            await tell(notifier, f"c{number}", row_id=number + 2)
+        await clock.wait_for_sleepers()
+        async with asyncio.timeout(10):
+            while receiver.waiting < 1:
+                await asyncio.sleep(0.005)
+        await clock.advance(1)
+        assert receiver.waiting == 1
+        receiver.open.set()
+        await _until_state(store, dev, "waiting", *["delivered"] * 5)
+
+
+# --- the record -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def deliveries(store: Store, notifier: Notifier) -> Deliveries:
+    """The record under test."""
+    return Deliveries(store, notifier.wake)
+
+
+async def test_every_attempt_is_kept(
+    store: Store,
+    tell: Tell,
+    notifier: Notifier,
+    deliveries: Deliveries,
+    dev: Environment,
+    receiver: Receiver,
+    clock: FakeClock,
+) -> None:
+    """What was answered when, bounded, and without what the address keeps secret."""
+    answer = OutboundAnswer(503, {}, b"no: hidden is wrong\x00 " + b"x" * 5000)
+    receiver.answers[PRIMARY] = [answer, ProviderTimeout("It did not answer in time.")]
+    async with _running(notifier):
+        await tell(notifier)
+        await _until_attempts(store, dev, 1)
+        await clock.advance(4)
+        await _until_attempts(store, dev, 2)
+        await clock.advance(7)
+        await _until_state(store, dev, "delivered")
+
+    [stored] = await _stored(store, dev)
+    found, attempts = await deliveries.get(dev.row_id, stored.id)
+    assert found == stored
+    assert [(one.number, one.status, one.error) for one in attempts] == [
+        (1, 503, None),
+        (2, None, "provider_timeout: It did not answer in time."),
+        (3, 200, None),
+    ]
+    assert attempts[0].answer is not None
+    assert attempts[0].answer.startswith("no: [secret] is wrong  xxx")
+    assert len(attempts[0].answer) == 1024
+    assert attempts[1].at - attempts[0].at >= timedelta(seconds=3)
+
+
+async def test_notifications_are_listed_by_what_they_are_about(
+    store: Store, tell: Tell, notifier: Notifier, deliveries: Deliveries, dev: Environment
+) -> None:
+    """Filters narrow the list, and the last id of a page leads to the next."""
+    for number in range(5):
+        await tell(notifier, f"c{number % 2}", row_id=number % 2 + 1)
+
+    async def ids(**wanted: Any) -> list[str | None]:
+        found = await deliveries.list(dev.row_id, NotificationFilter(**wanted))
+        return [one.connection_id for one in found]
+
+    assert await ids(connection_id="c1") == ["c1", "c1"]
+    assert await ids(states=["delivered"]) == []
+    assert await ids(kinds=["connection_create"], integration_id="gh", limit=2) == ["c0", "c1"]
+    first = await deliveries.list(dev.row_id, NotificationFilter(limit=3))
+    rest = await deliveries.list(dev.row_id, NotificationFilter(limit=3, before=first[-1].id))
+    assert [one.id for one in (*first, *rest)] == [
+        one.id for one in reversed(await _stored(store, dev))
+    ]
+    with pytest.raises(NotFound):
+        await deliveries.get(dev.row_id + 1, first[0].id)
+
+
+async def test_what_was_given_up_is_sent_again_on_request(
+    store: Store,
+    tell: Tell,
+    notifier: Notifier,
+    deliveries: Deliveries,
+    dev: Environment,
+    receiver: Receiver,
+    clock: FakeClock,
+) -> None:
+    """A person's retry sends under the same id, at once; what was delivered is not sent again."""
+    receiver.answers[PRIMARY] = [404]
+    async with _running(notifier):
+        await tell(notifier)
+        await _until_state(store, dev, "failed")
+        clock.move(3 * 24 * 3600)
+        [given_up] = await _stored(store, dev)
+        await deliveries.send_again(dev.row_id, given_up.id)
+        await _until_state(store, dev, "delivered")
+
+    assert {one.headers["webhook-id"] for one in receiver.received} == {given_up.id}
+    _, attempts = await deliveries.get(dev.row_id, given_up.id)
+    assert [one.status for one in attempts] == [404, 200]
+    with pytest.raises(OperationNotRetryable):
+        await deliveries.send_again(dev.row_id, given_up.id)
+    with pytest.raises(NotFound):
+        await deliveries.send_again(dev.row_id, "nothing")
+
+
+async def test_a_redirect_that_keeps_the_request_is_followed(
+    store: Store, tell: Tell, notifier: Notifier, dev: Environment, receiver: Receiver
+) -> None:
+    """307 and 308 lead on with body and signatures; each address goes through egress anew."""
+    receiver.answers[PRIMARY] = [OutboundAnswer(308, {"location": "/moved"}, b"")]
+    async with _running(notifier):
+        await tell(notifier)
+        await _until_state(store, dev, "delivered")
+
+    first, second = receiver.received
+    assert second.url == "https://app.example/moved"
+    assert (second.body, second.headers) == (first.body, first.headers)
+
+
+@pytest.mark.parametrize(
+    ("location", "calls"),
+    [("https://app.example/hook?key=hidden", 6), ("http://app.example/hook", 1)],
+)
+async def test_a_redirect_that_leads_nowhere_ends(
+    store: Store,
+    tell: Tell,
+    notifier: Notifier,
+    dev: Environment,
+    receiver: Receiver,
+    location: str,
+    calls: int,
+) -> None:
+    """Five redirects are the most, and none leads away from https."""
+    answer = OutboundAnswer(307, {"location": location}, b"")
+    receiver.answers[PRIMARY] = [answer] * 10
+    async with _running(notifier):
+        await tell(notifier)
+        await _until_state(store, dev, "failed")
+
+    assert len(receiver.received) == calls
+
+
+# --- many nodes -----------------------------------------------------------------------------
 
 
 async def test_two_nodes_send_each_notification_once(
@@ -506,14 +705,14 @@ async def test_what_a_dead_node_held_is_sent_after_its_lease(
 
     async def claim(tx: Tx) -> list[StoredNotification]:
         by = Claim("dead", tx.now, tx.now + timedelta(seconds=45))
-        return await table.claim(tx, by, 10)
+        return await table.claim(tx, by, TEN)
 
     assert len(await store.write(claim)) == 1
     assert await store.write(claim) == []
     async with _running(notifier):
         if store.is_postgres:
             clock.move(44)
-            assert not await store.read(lambda tx: table.is_any_due(tx, tx.now))
+            assert not await store.read(lambda tx: table.is_any_due(tx, tx.now, TEN))
             clock.move(1)
             notifier.wake()
         await _until_state(store, dev, "delivered")
@@ -528,7 +727,7 @@ async def test_a_result_of_a_lapsed_claim_does_not_count(
     def claim_by(owner: str) -> Unit[list[StoredNotification]]:
         async def unit(tx: Tx) -> list[StoredNotification]:
             by = Claim(owner, tx.now + timedelta(minutes=1), tx.now + timedelta(minutes=2))
-            return await table.claim(tx, by, 10)
+            return await table.claim(tx, by, TEN)
 
         return unit
 

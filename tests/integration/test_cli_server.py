@@ -343,3 +343,38 @@ def test_a_server_that_runs_notices_an_import(
         return True
 
     assert any(forgotten() for _ in range(500))
+
+
+# --- notifications --------------------------------------------------------------------------
+
+
+def test_notifications_are_configured_shown_and_retried(server: tuple[str, str], cli: Run) -> None:
+    """Where they go is a setting; what became of them is listed, shown, and sent again."""
+    address = "https://app.invalid/hook?key=hidden"
+    assert cli("environments", "configure", f"primary_url={address}")[0] == 0
+    try:
+        assert cli("integrations", "create", "told", "--provider", "api-key")[0] == 0
+        connect(server, "told", "told-one")
+        [listed] = json.loads(cli("notifications", "list", "-i", "told", "--json")[1])
+        assert (listed["kind"], listed["connection_id"]) == ("connection_create", "told-one")
+
+        code, out, _ = cli("notifications", "show", listed["id"])
+        assert (code, "hidden" in out) == (0, False)
+        assert "https://app.invalid/hook" in out
+        assert cli("notifications", "retry", listed["id"])[0] == 0
+        code, out, _ = cli("notifications", "list", "--connection", "told-one")
+        assert "connection_create" in out
+    finally:
+        assert cli("environments", "configure", "primary_url=")[0] == 0
+    shown = json.loads(cli("environments", "settings", "--json")[1])
+    assert (shown["primary_url"], shown["on_setup_failed"]) == (None, True)
+    assert cli("notifications", "show", "nothing")[0] == 1
+    assert cli("environments", "configure", "nonsense=1")[0] == 1
+
+
+def test_a_new_signing_key_is_printed(cli: Run) -> None:
+    """It is asked for, because the old one ends at once."""
+    assert cli("environments", "rotate-signing-key")[0] == 2
+    code, out, _ = cli("environments", "rotate-signing-key", "--yes")
+    assert code == 0
+    assert uuid.UUID(out.strip()).version == 4

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+from tests.integration.killed import KilledServer
 from tests.integration.server import PATIENCE_S, Answer, ServerProcess
 
 from carrick.testing.fake_provider import Account, FakeProvider
@@ -20,56 +19,28 @@ from carrick.testing.fake_provider import Account, FakeProvider
 GET = "/connections/one?provider_config_key=tokens"
 
 
-@dataclass
-class KilledServer(ServerProcess):
-    """A server that can be told to kill itself at a fault point."""
-
-    kill_at: str | None = None
-
-    async def spawn(self, port: int | None = None) -> asyncio.subprocess.Process:
-        """Start it, with what it is to die at."""
-        if self.kill_at is None:
-            return await super().spawn(port)
-        environ = {**self.environ(), "CARRICK_PORT": str(self._port if port is None else port)}
-        with (self.directory / "server.log").open("ab") as output:
-            return await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "carrick.testing.serve", "--migrate"),
-                *("--kill-at", self.kill_at),
-                cwd=self.directory,
-                env=environ,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-            )
-
-    async def died(self) -> None:
-        """Come back when it has."""
-        assert self._process is not None
-        async with asyncio.timeout(PATIENCE_S):
-            await self._process.wait()
-
-    async def with_tokens(self, account: Account, **credentials: Any) -> None:
-        """Connect an account by tokens under an integration of their own."""
-        await self.integrate(
-            "tokens",
-            provider="oauth2",
-            credentials={
-                "type": "OAUTH2",
-                "client_id": self.provider.client_id,
-                "client_secret": self.provider.client_secret,
-            },
-            integration_config={"token_url": f"{self.provider.url}/oauth/token"},
-        )
-        tokens = {
+async def with_tokens(server: ServerProcess, account: Account, **credentials: Any) -> None:
+    """Connect an account by tokens under an integration of their own."""
+    await server.integrate(
+        "tokens",
+        provider="oauth2",
+        credentials={
             "type": "OAUTH2",
-            "access_token": account.access_token,
-            "refresh_token": account.refresh_token,
-            **credentials,
-        }
-        answer = await self.connect(
-            account, provider_config_key="tokens", credentials=tokens, connection_config={}
-        )
-        assert answer.status == 201, answer.text
+            "client_id": server.provider.client_id,
+            "client_secret": server.provider.client_secret,
+        },
+        integration_config={"token_url": f"{server.provider.url}/oauth/token"},
+    )
+    tokens = {
+        "type": "OAUTH2",
+        "access_token": account.access_token,
+        "refresh_token": account.refresh_token,
+        **credentials,
+    }
+    answer = await server.connect(
+        account, provider_config_key="tokens", credentials=tokens, connection_config={}
+    )
+    assert answer.status == 201, answer.text
 
 
 @contextlib.asynccontextmanager
@@ -79,12 +50,10 @@ async def cut_off(directory: Path, grace_s: float) -> AsyncIterator[tuple[Killed
         account = provider.add_account("one")
         server = KilledServer(directory, provider, kill_at="refresh-answered")
         async with server:
-            await server.with_tokens(account)
+            await with_tokens(server, account)
             with pytest.raises((aiohttp.ClientError, OSError)):
                 await server.call("GET", f"{GET}&force_refresh=true")
-            await server.died()
-            server.kill_at = None
-            await server.start()
+            await server.start_again()
             yield server, account
 
 
@@ -142,8 +111,8 @@ async def test_two_servers_ask_a_provider_once(tmp_path: Path, empty_store_url: 
     async with FakeProvider(rotate_refresh_tokens=True) as provider:
         account = provider.add_account("one")
         settings = {"CARRICK_DATABASE_URL": empty_store_url}
-        first = KilledServer(tmp_path / "first", provider, settings)
-        second = KilledServer(
+        first = ServerProcess(tmp_path / "first", provider, settings)
+        second = ServerProcess(
             tmp_path / "second",
             provider,
             settings,
@@ -151,7 +120,7 @@ async def test_two_servers_ask_a_provider_once(tmp_path: Path, empty_store_url: 
             encryption_key=first.encryption_key,
         )
         async with first, second:
-            await first.with_tokens(account, expires_at="2020-01-01T00:00:00Z")
+            await with_tokens(first, account, expires_at="2020-01-01T00:00:00Z")
             provider.fail("slow", path="/oauth/token", delay_s=1.0)
             calls = [server.call("GET", GET) for server in (first, second) * 25]
             answers: list[Answer] = await asyncio.gather(*calls)
@@ -162,7 +131,7 @@ async def test_two_servers_ask_a_provider_once(tmp_path: Path, empty_store_url: 
         assert len(provider.calls_to("POST", "/oauth/token")) == 1
 
 
-async def _reconnect(server: KilledServer, account: Account) -> None:
+async def _reconnect(server: ServerProcess, account: Account) -> None:
     tokens = {
         "type": "OAUTH2",
         "access_token": account.access_token,

@@ -72,6 +72,8 @@ def _stored(attempt: int = 0, created_at: datetime = NOW) -> StoredNotification:
         "id",
         1,
         7,
+        "gh",
+        "c1",
         "k",
         "https://a.example",
         "{}",

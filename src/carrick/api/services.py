@@ -13,6 +13,7 @@ from carrick.dryrun import DryRuns
 from carrick.environments import ApiKeys, ConnectSessions, Environments, Integrations, Variables
 from carrick.lifecycle.journeys import Lifecycle
 from carrick.model.clock import Chance, Clock
+from carrick.notify import Deliveries
 from carrick.operations import Operations
 from carrick.providers import Catalogue
 from carrick.proxy import Proxy
@@ -46,6 +47,7 @@ class Services:
     deployments: Deployments
     dry_runs: DryRuns
     operations: Operations
+    deliveries: Deliveries
     proxy: Proxy
     #: Browsers that wait for the outcome of a popup.
     popups: Popups

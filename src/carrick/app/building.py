@@ -46,7 +46,7 @@ from carrick.lifecycle.watch import RefreshWatch
 from carrick.model.clock import Chance, Clock, SystemChance, SystemClock
 from carrick.model.faults import NO_FAULTS, Faults, Point
 from carrick.model.http import OutboundRequest
-from carrick.notify import Notifier
+from carrick.notify import Deliveries, Notifier
 from carrick.operations import Operations
 from carrick.providers import Catalogue, load_catalogue, summarised
 from carrick.proxy import Proxy
@@ -394,6 +394,7 @@ def _services(ground: _Ground, tenants: _Tenants, rooms: Rooms, popups: Popups) 
         deployments=rooms.deployments,
         dry_runs=DryRuns(rooms),
         operations=tenants.operations,
+        deliveries=Deliveries(ground.store, tenants.notifier.wake),
         proxy=rooms.proxy,
         popups=popups,
         ping=_pinger(ground.store),

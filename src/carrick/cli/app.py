@@ -21,6 +21,7 @@ from carrick.cli import (
     integrations,
     keys,
     migrate,
+    notifications,
     operations,
     providers,
     rollback,
@@ -48,7 +49,16 @@ def build() -> typer.Typer:
     commands = (init, compiling, dryrun, deploy, rollback, serve, migrate, backup, doctor, demo)
     for module in commands:
         module.register(app)
-    groups = (environments, integrations, connections, operations, cleanups, keys, providers)
+    groups = (
+        environments,
+        integrations,
+        connections,
+        operations,
+        cleanups,
+        notifications,
+        keys,
+        providers,
+    )
     for group in groups:
         app.add_typer(group.group())
     return app

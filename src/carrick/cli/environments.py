@@ -1,12 +1,12 @@
-"""`carrick environments`: what environments the server has, and the variables in each."""
+"""`carrick environments`: the server's environments, their variables and their settings."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from carrick.cli.access import EnvironmentOption, JsonOption
+from carrick.cli.access import EnvironmentOption, JsonOption, YesOption
 
 if TYPE_CHECKING:
     from carrick.client import Client
@@ -20,12 +20,22 @@ def group() -> typer.Typer:
     app.command("list")(list_environments)
     app.command("variables")(list_variables)
     app.command("set")(set_variables)
+    app.command("settings")(show_settings)
+    app.command("configure")(configure)
+    app.command("rotate-signing-key")(rotate_signing_key)
     return app
 
 
 Assignments = Annotated[
     list[str], typer.Argument(help="NAME=VALUE, or NAME= to take the variable away.")
 ]
+
+
+Settings = Annotated[
+    list[str],
+    typer.Argument(help="NAME=VALUE, e.g. primary_url=https://… or on_connection_deletion=true."),
+]
+_BOOLEANS = {"true": True, "false": False}
 
 
 def _group() -> None:
@@ -80,3 +90,55 @@ def set_variables(assignments: Assignments, environment: EnvironmentOption = "de
 
     with_client(environment, set_them)
     print(f"Set {', '.join(sorted(values))} in {environment}.")
+
+
+def show_settings(environment: EnvironmentOption = "dev", as_json: JsonOption = False) -> None:
+    """Show an environment's settings: where notifications go, and which."""
+    from carrick.cli.access import with_client
+    from carrick.cli.output import print_facts, print_json
+
+    async def find(client: Client) -> JSONObject:
+        return await client.environment_settings()
+
+    found = with_client(environment, find)
+    if as_json:
+        print_json(found)
+    else:
+        print_facts([(name, "-" if value is None else value) for name, value in found.items()])
+
+
+def configure(assignments: Settings, environment: EnvironmentOption = "dev") -> None:
+    """Change an environment's settings; NAME= resets one."""
+    from carrick.cli.access import with_client
+
+    changes: dict[str, Any] = {}
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
+        if not name or not equals:
+            raise typer.BadParameter(f"{assignment!r} is not NAME=VALUE")
+        changes[name] = _BOOLEANS.get(value.lower(), value or None)
+
+    async def change(client: Client) -> None:
+        await client.change_environment_settings(changes)
+
+    with_client(environment, change)
+    print(f"Changed {', '.join(sorted(changes))} of {environment}.")
+
+
+def rotate_signing_key(
+    environment: EnvironmentOption = "dev", yes: YesOption = False, as_json: JsonOption = False
+) -> None:
+    """Replace the key that notifications are signed with, and print the new one."""
+    from carrick.cli.access import with_client
+    from carrick.cli.output import confirm, print_json
+
+    confirm(f"Replace the signing key of {environment}? The old one ends at once.", yes=yes)
+
+    async def rotate(client: Client) -> str:
+        return await client.rotate_signing_key()
+
+    key = with_client(environment, rotate)
+    if as_json:
+        print_json({"webhook_signing_key": key})
+    else:
+        print(key)

@@ -158,6 +158,31 @@ class Client:
         body = {"reason": reason}
         return _data(await self._call("POST", f"/cleanups/{_part(cleanup_id)}/force", body))
 
+    async def notifications(
+        self,
+        *,
+        state: str | None = None,
+        integration_id: str | None = None,
+        connection_id: str | None = None,
+        limit: int = 50,
+    ) -> list[JSONObject]:
+        """Return the newest notifications to the app."""
+        filters = {
+            "state": state,
+            "integration_id": integration_id,
+            "connection_id": connection_id,
+        }
+        return await self._list("/notifications", filters, limit=limit)
+
+    async def notification(self, notification_id: str) -> JSONObject:
+        """Return a notification with its body and every attempt at it."""
+        return _data(await self._call("GET", f"/notifications/{_part(notification_id)}"))
+
+    async def retry_notification(self, notification_id: str) -> JSONObject:
+        """Send a notification now that waits or was given up."""
+        path = f"/notifications/{_part(notification_id)}/retry"
+        return _data(await self._call("POST", path, {}))
+
     # --- the wire contract's own ------------------------------------------------------------
 
     async def connections(
@@ -247,6 +272,19 @@ class Client:
     async def set_variables(self, variables: Mapping[str, str | None]) -> None:
         """Set environment variables; `None` removes one."""
         await self._call("POST", "/environment-variables", {"variables": dict(variables)})
+
+    async def environment_settings(self) -> JSONObject:
+        """Return the environment's settings."""
+        return _data(await self._call("GET", "/environment/settings"))
+
+    async def change_environment_settings(self, changes: Mapping[str, Any]) -> JSONObject:
+        """Change settings of the environment; `None` resets one, others stay."""
+        return _data(await self._call("PATCH", "/environment/settings", dict(changes)))
+
+    async def rotate_signing_key(self) -> str:
+        """Replace the key that notifications are signed with and return the new one."""
+        answer = _data(await self._call("POST", "/environment/webhook-signing-key/rotate", {}))
+        return str(answer["webhook_signing_key"])
 
     # --- inside -----------------------------------------------------------------------------
 

@@ -24,7 +24,6 @@ from carrick.auth import (
 )
 from carrick.credentials import drive
 from carrick.errors import (
-    CarrickError,
     OAuthCookieMismatch,
     OAuthStateUnknown,
     UnknownIntegration,
@@ -41,6 +40,7 @@ from carrick.lifecycle.consents import (
     kept_consent,
     kept_of,
 )
+from carrick.lifecycle.mishaps import Mishaps
 from carrick.lifecycle.request import Connected, ConnectRequest
 from carrick.lifecycle.rooms import Rooms
 from carrick.model.environment import Environment, Integration, IntegrationState
@@ -83,6 +83,7 @@ class Authorize:
         self._rooms = rooms
         self._connect = connect
         self._consents = Consents(rooms)
+        self._mishaps = Mishaps(rooms)
 
     # --- out --------------------------------------------------------------------------------
 
@@ -169,8 +170,9 @@ class Authorize:
             request = pending.request(environment, integration.integration_id)
             consent = pending.consent(state)
             obtained = await self._obtain(request, consent, answer, integration)
-        except CarrickError as error:
-            self._note(pending, error)
+        except Exception as error:
+            # Expected or not, it is recorded; the callback answers it as it answers all others.
+            await self._record(pending, error)
             raise
         if isinstance(obtained, Paused):
             await self._pause(pending, consent, obtained)
@@ -234,7 +236,7 @@ class Authorize:
         )
         await self._consents.put(waiting)
 
-    def _note(self, pending: Pending, error: CarrickError) -> None:
+    async def _record(self, pending: Pending, error: Exception) -> None:
         """Record a flow that ended before the connect journey began."""
         opening = Opening(
             environment_id=pending.state.environment_id,
@@ -245,8 +247,13 @@ class Authorize:
             connection_row_id=pending.state.reconnect_row_id,
             connection_id=pending.connection_id,
         )
-        shown = {"code": error.code, "message": error.message}
-        self._rooms.operations.record(opening, state="failed", error=shown)
+        await self._mishaps.record(
+            opening,
+            pending.environment,
+            error,
+            is_consent=True,
+            webhook_url_override=pending.kept["webhook_url_override"],
+        )
 
 
 def _scopes(ctx: ModeContext) -> str:

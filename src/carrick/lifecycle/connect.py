@@ -15,7 +15,6 @@ from typing import Any
 from carrick.auth import ModeContext, Steps, mode_for
 from carrick.credentials import drive
 from carrick.errors import (
-    CarrickError,
     ConnectionValidationFailed,
     ConnectionValidationUnavailable,
     InvalidAuthMode,
@@ -24,6 +23,7 @@ from carrick.errors import (
     UnknownIntegration,
 )
 from carrick.lifecycle.mailbox import Mailboxes
+from carrick.lifecycle.mishaps import Mishaps
 from carrick.lifecycle.outcome import Outcomes
 from carrick.lifecycle.request import Connected, ConnectRequest
 from carrick.lifecycle.rooms import Rooms
@@ -33,6 +33,7 @@ from carrick.model.environment import Integration
 from carrick.model.event import Event, Occasion
 from carrick.model.faults import Point
 from carrick.model.provider import Provider
+from carrick.operations import Opening
 from carrick.providers import (
     check_addresses,
     check_connection_config,
@@ -62,6 +63,7 @@ class Connect:
         self._rooms = rooms
         self._mailboxes = mailboxes
         self._outcomes = Outcomes(rooms)
+        self._mishaps = Mishaps(rooms)
 
     async def run(self, request: ConnectRequest) -> Connected:
         """Connect, reconnect or import.
@@ -77,8 +79,11 @@ class Connect:
             # Somebody connected the same id between our look and our write: this one is a
             # reconnect then, and is validated as one.
             return await self._connect(request, await self.locate(request), operation_id)
-        except CarrickError as error:
-            self._outcomes.note_failure(request, located, operation_id, error)
+        except ConnectionValidationFailed:
+            raise  # the refusal's own transaction recorded it
+        except Exception as error:
+            # Expected or not, it is recorded; the API answers it as it answers all others.
+            await self._record(request, located, operation_id, error)
             raise
 
     async def _connect(
@@ -110,6 +115,26 @@ class Connect:
         verdict = await validation.verdict(functions)
         await faults.reached(Point.VERDICT_REACHED)
         return await self._conclude(request, located, validation, verdict)
+
+    async def _record(
+        self, request: ConnectRequest, located: Located, operation_id: str, error: Exception
+    ) -> None:
+        opening = Opening(
+            id=operation_id,
+            environment_id=request.environment.row_id,
+            type="auth",
+            action="create_connection",
+            integration_id=located.integration.integration_id,
+            provider=located.provider.name,
+            connection_row_id=located.existing.row_id if located.existing else None,
+            connection_id=located.connection_id,
+        )
+        await self._mishaps.record(
+            opening,
+            request.environment,
+            error,
+            webhook_url_override=request.webhook_url_override,
+        )
 
     # --- the steps --------------------------------------------------------------------------
 

@@ -8,9 +8,9 @@ from typing import Any
 from carrick.connections import states
 from carrick.connections.states import Promotion
 from carrick.credentials import seal_credentials
-from carrick.errors import CarrickError, InvalidConnection, UnknownIntegration
+from carrick.errors import InvalidConnection, UnknownIntegration
 from carrick.lifecycle.following import write_events
-from carrick.lifecycle.request import Connected, ConnectRequest
+from carrick.lifecycle.request import Connected
 from carrick.lifecycle.rooms import Rooms
 from carrick.lifecycle.validate import Refused, Validation
 from carrick.model.connection import Connection, SetupState
@@ -215,27 +215,6 @@ class Outcomes:
             await self._rooms.operations.close_in(
                 tx, validation.operation_id, state=state, error=shown
             )
-
-    def note_failure(
-        self, request: ConnectRequest, located: Any, operation_id: str, error: CarrickError
-    ) -> None:
-        """Record a journey that ended before a verdict was written."""
-        if error.code == "connection_validation_failed":
-            return  # the refusal's own transaction recorded it
-        opening = Opening(
-            id=operation_id,
-            environment_id=request.environment.row_id,
-            type="auth",
-            action="create_connection",
-            integration_id=located.integration.integration_id,
-            provider=located.provider.name,
-            connection_row_id=located.existing.row_id if located.existing else None,
-            connection_id=located.connection_id,
-            meta={},
-        )
-        self._rooms.operations.record(
-            opening, state="failed", error={"code": error.code, "message": error.message}
-        )
 
 
 async def _demand_integration(tx: Tx, integration: Integration) -> None:

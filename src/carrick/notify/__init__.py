@@ -1,5 +1,6 @@
 """Signed messages to the developer's app: written with what they tell of, delivered after it."""
 
+from carrick.notify.answer import url_shown
 from carrick.notify.body import stable_json
 from carrick.notify.builders import (
     ConnectionFacts,
@@ -13,12 +14,14 @@ from carrick.notify.builders import (
     refresh_failed,
     setup_failed,
 )
+from carrick.notify.deliveries import Deliveries
 from carrick.notify.notification import Notification, addresses
 from carrick.notify.notifier import Notifier, Send
 from carrick.notify.signature import signature_headers
 
 __all__ = [
     "ConnectionFacts",
+    "Deliveries",
     "Fault",
     "Notification",
     "Notifier",
@@ -34,4 +37,5 @@ __all__ = [
     "setup_failed",
     "signature_headers",
     "stable_json",
+    "url_shown",
 ]

@@ -9,11 +9,14 @@ from __future__ import annotations
 import asyncio
 import json
 import traceback
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from importlib.metadata import version
 from typing import Protocol
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urljoin
 
 import structlog
 
@@ -22,19 +25,25 @@ from carrick.errors import CarrickError, StoreUnavailable
 from carrick.model.clock import Chance, Clock
 from carrick.model.faults import NO_FAULTS, Faults, Point
 from carrick.model.http import OutboundAnswer, OutboundRequest
+from carrick.notify.answer import answer_shown, url_shown
 from carrick.notify.body import stable_json
 from carrick.notify.notification import Notification, addresses
 from carrick.notify.signature import signature_headers
 from carrick.notify.verdict import judge_answer, judge_silence
 from carrick.operations import Opening, Operations
 from carrick.store import notifications as table
-from carrick.store.notifications import Attempted, Claim, StoredNotification
+from carrick.store.notifications import Attempt, Attempted, Claim, Room, StoredNotification
 from carrick.store.unit import Store, Tx
 
 _TIMEOUT_S = 20.0
 #: Longer than a send can take, so that a claim lapses only with its holder.
 _HELD = timedelta(seconds=45)
-_AT_ONCE = 32
+_AT_ONCE = 128
+#: How many of these may go to one address, which others must not have to wait for.
+_AT_ONE_ADDRESS = 8
+#: Redirects that keep method and body; after others it would be another request.
+_FOLLOWED = frozenset({307, 308})
+_MOST_REDIRECTS = 5
 #: How often it looks although nobody woke it: for what other nodes wrote or left behind.
 _EVERY_S = 5.0
 #: Kinds that the log has another name for.
@@ -86,7 +95,9 @@ class Notifier:
         self._faults = faults
         self._owner = chance.uuid4()
         self._woken = asyncio.Event()
-        self._sending: set[asyncio.Task[None]] = set()
+        #: What is under way, by address.
+        self._sending: Counter[str] = Counter()
+        self._ailing: set[str] = set()
         self._user_agent = f"carrick/{version('carrick')}"
 
     async def write_in(self, tx: Tx, notification: Notification) -> None:
@@ -103,6 +114,8 @@ class Notifier:
                 "id": self._chance.uuid4(),
                 "environment_id": notification.environment.row_id,
                 "connection_row_id": notification.connection_row_id,
+                "integration_id": notification.body.get("providerConfigKey"),
+                "connection_id": notification.body.get("connectionId"),
                 "kind": notification.kind,
                 "url": url,
                 "body": body,
@@ -130,34 +143,31 @@ class Notifier:
                     is_first = False
                     for notification in await self._claim(now):
                         task = group.create_task(self._deliver(notification))
-                        self._sending.add(task)
-                        task.add_done_callback(self._sent)
+                        self._sending[notification.url] += 1
+                        task.add_done_callback(partial(self._sent, notification.url))
                     wait_s = await self._until_next(now)
                 except StoreUnavailable as error:
                     _log.warning("notifications_not_read", reason=error.message)
                 await self._pause(wait_s)
 
-    def _sent(self, task: asyncio.Task[None]) -> None:
-        self._sending.discard(task)
+    def _sent(self, url: str, task: asyncio.Task[None]) -> None:
+        self._sending[url] -= 1
+        self._sending += Counter()  # forget addresses where nothing is under way
         self.wake()  # there is room again, and the next one of that connection may go
 
     async def _claim(self, now: datetime) -> list[StoredNotification]:
-        room = _AT_ONCE - len(self._sending)
-        if room <= 0:
+        left = _AT_ONCE - self._sending.total()
+        if left <= 0:
             return []
         by = Claim(self._owner, now, now + _HELD)
+        room = Room(left, _AT_ONE_ADDRESS, dict(self._sending), frozenset(self._ailing))
 
         async def unit(tx: Tx) -> list[StoredNotification]:
             return await table.claim(tx, by, room)
 
         # A look costs a read; only what is found costs a write.
-        return await self._store.write(unit) if await self._is_any_due(by) else []
-
-    async def _is_any_due(self, by: Claim) -> bool:
-        async def unit(tx: Tx) -> bool:
-            return await table.is_any_due(tx, by.now)
-
-        return await self._store.read(unit)
+        is_due = await self._store.read(lambda tx: table.is_any_due(tx, now, room))
+        return await self._store.write(unit) if is_due else []
 
     async def _until_next(self, now: datetime) -> float:
         async def unit(tx: Tx) -> datetime | None:
@@ -183,12 +193,15 @@ class Notifier:
     async def _deliver(self, notification: StoredNotification) -> None:
         await self._faults.reached(Point.NOTIFICATION_CLAIMED)
         try:
-            result = await self._attempt(notification)
+            result, attempt = await self._attempt(notification)
             await self._faults.reached(Point.NOTIFICATION_SENT)
+            (self._ailing.add if _ails(result) else self._ailing.discard)(notification.url)
 
             async def unit(tx: Tx) -> None:
-                is_ours = await table.conclude(tx, notification.id, self._owner, result)
-                if is_ours and result.finished_at is not None:
+                if not await table.conclude(tx, notification.id, self._owner, result):
+                    return
+                await table.insert_attempt(tx, attempt)
+                if result.finished_at is not None:
                     await self._record(tx, notification, result)
 
             await self._store.write(unit)
@@ -197,10 +210,12 @@ class Notifier:
             # The claim lapses and somebody sends it again: twice is better than never.
             _log.warning("notification_not_concluded", id=notification.id, reason=error.message)
 
-    async def _attempt(self, notification: StoredNotification) -> Attempted:
+    async def _attempt(self, notification: StoredNotification) -> tuple[Attempted, Attempt]:
+        at, started = self._clock.now(), self._clock.monotonic()
+        answer: OutboundAnswer | None = None
         try:
             key = await self._environments.signing_key(notification.environment_id)
-            answer = await self._send(self._request(notification, key), timeout_s=_TIMEOUT_S)
+            answer = await self._asked(self._request(notification, key))
         except StoreUnavailable:
             raise
         except Exception as error:  # one that cannot be sent must not stop the others
@@ -209,8 +224,35 @@ class Notifier:
                 trace = "".join(traceback.format_tb(error.__traceback__))
                 reason = type(error).__name__
                 _log.error("notification_not_sent", id=notification.id, reason=reason, trace=trace)
-            return judge_silence(notification, error, self._clock.now(), self._chance)
-        return judge_answer(notification, answer, self._clock.now(), self._chance)
+            result = judge_silence(notification, error, self._clock.now(), self._chance)
+        else:
+            result = judge_answer(notification, answer, self._clock.now(), self._chance)
+        shown = answer_shown(notification.url, answer.text()) if answer is not None else None
+        return result, Attempt(
+            notification_id=notification.id,
+            number=result.attempt,
+            at=at,
+            duration_ms=round((self._clock.monotonic() - started) * 1000),
+            status=answer.status if answer is not None else None,
+            error=result.last_answer.get("error"),
+            answer=self._operations.scrubber.scrub_text(shown) if shown is not None else None,
+        )
+
+    async def _asked(self, request: OutboundRequest) -> OutboundAnswer:
+        """Send a request, and again where it is redirected to; each address is checked anew."""
+        ends = self._clock.monotonic() + _TIMEOUT_S
+        answer = await self._send(request, timeout_s=_TIMEOUT_S)
+        for _ in range(_MOST_REDIRECTS):
+            location = answer.header("location")
+            if answer.status not in _FOLLOWED or not location:
+                break
+            url = urljoin(request.url, location)
+            left = ends - self._clock.monotonic()
+            if left <= 0 or (request.url.startswith("https:") and not url.startswith("https:")):
+                break
+            request = replace(request, url=url)
+            answer = await self._send(request, timeout_s=left)
+        return answer
 
     def _request(self, notification: StoredNotification, key: str) -> OutboundRequest:
         body = notification.body.encode()
@@ -241,7 +283,7 @@ class Notifier:
             message="Notification delivered" if delivered else "Notification not delivered",
             meta={
                 "notification_id": notification.id,
-                "url": _without_query(notification.url),
+                "url": url_shown(notification.url),
                 "attempts": result.attempt,
                 "answer": dict(result.last_answer),
             },
@@ -252,10 +294,6 @@ class Notifier:
         await self._operations.close_in(tx, operation_id, state=state, error=error)
 
 
-def _without_query(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-    except ValueError:  # no URL at all; sending it has failed for that reason
-        return "[not a URL]"
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, host, parts.path, "", ""))
+def _ails(result: Attempted) -> bool:
+    """Whether an address did not take what it was sent, for a reason that holds for all of it."""
+    return result.state == table.WAITING

@@ -12,6 +12,7 @@ from carrick.store.tables import (
     connections,
     journal_entries,
     lifecycle_events,
+    notification_attempts,
     notifications,
     oauth_states,
     operation_messages,
@@ -54,11 +55,13 @@ async def forget_operations(tx: Tx, before: datetime) -> int:
 
 async def forget_notifications(tx: Tx, before: datetime) -> int:
     """Forget notifications whose delivery ended, either way, before a moment."""
-    return await _forget(
-        tx,
-        notifications,
-        select(notifications.c.id).where(notifications.c.finished_at < before),
-    )
+    old = select(notifications.c.id).where(notifications.c.finished_at < before).limit(BATCH)
+    ids = [row.id for row in await tx.rows(old)]
+    if ids:
+        attempts = notification_attempts
+        await tx.execute(delete(attempts).where(attempts.c.notification_id.in_(ids)))
+        await tx.execute(delete(notifications).where(notifications.c.id.in_(ids)))
+    return len(ids)
 
 
 async def forget_journal(tx: Tx, before: datetime) -> int:

@@ -463,6 +463,8 @@ notifications = Table(
     Column("id", String(36), primary_key=True),
     Column("environment_id", RowId, ForeignKey("environments.id"), nullable=False),
     Column("connection_row_id", RowId),
+    Column("integration_id", String(255)),
+    Column("connection_id", String(255)),
     Column("kind", String(40), nullable=False),
     # One row for each address, so that one that is down does not hold up the other.
     Column("url", Text, nullable=False),
@@ -483,6 +485,20 @@ notifications = Table(
         postgresql_where=text("state = 'waiting'"),
     ),
     Index("ix_notifications_connection", "connection_row_id", "sequence"),
+    Index("ix_notifications_listing", "environment_id", "created_at", "id"),
+)
+
+notification_attempts = Table(
+    "notification_attempts",
+    metadata,
+    Column("notification_id", String(36), ForeignKey("notifications.id"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    _time("at"),
+    Column("duration_ms", Integer, nullable=False),
+    Column("status", Integer),
+    Column("error", Text),
+    # The beginning of what was answered, without what the address keeps secret.
+    Column("answer", Text),
 )
 
 # --- the store's own ------------------------------------------------------------------------

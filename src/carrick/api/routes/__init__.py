@@ -16,6 +16,7 @@ from carrick.api.routes import (
     integrations,
     metadata,
     not_offered,
+    notifications,
     oauth,
     operations,
     outbound,
@@ -39,6 +40,7 @@ _GROUPS = (
     environments,
     operations,
     cleanups,
+    notifications,
     deployments,
     dryruns,
 )

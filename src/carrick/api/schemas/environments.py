@@ -57,6 +57,8 @@ class SettingsChanges(Strict):
     on_auth_creation: bool | None = None
     on_auth_refresh_error: bool | None = None
     on_connection_deletion: bool | None = None
+    on_setup_failed: bool | None = None
+    on_cleanup_parked: bool | None = None
     callback_url: WebhookUrl | None = None
     hmac_enabled: bool | None = None
     hmac_key: Annotated[str, StringConstraints(min_length=1, max_length=1024)] | None = None
@@ -132,6 +134,8 @@ class SettingsObject(TypedDict):
     on_auth_creation: bool
     on_auth_refresh_error: bool
     on_connection_deletion: bool
+    on_setup_failed: bool
+    on_cleanup_parked: bool
     callback_url: str | None
     hmac_enabled: bool
     hmac_key_set: bool
@@ -179,6 +183,8 @@ def settings_object(settings: Mapping[str, Any], public_key: str) -> SettingsObj
         "on_auth_creation": bool(settings.get("on_auth_creation", True)),
         "on_auth_refresh_error": bool(settings.get("on_auth_refresh_error", True)),
         "on_connection_deletion": bool(settings.get("on_connection_deletion", False)),
+        "on_setup_failed": bool(settings.get("on_setup_failed", True)),
+        "on_cleanup_parked": bool(settings.get("on_cleanup_parked", True)),
         "callback_url": settings.get("callback_url"),
         "hmac_enabled": bool(settings.get("hmac_enabled", False)),
         "hmac_key_set": bool(settings.get("hmac_key")),
