@@ -44,42 +44,43 @@ class CarrickError(Exception):
         super().__init__(self.message)
 
 
+class BadRequest(CarrickError):
+    """This cannot be done as it was asked."""
+
+    status = 400
+
+
 # --- asking wrongly -------------------------------------------------------------------------
 
 
-class InvalidBody(CarrickError):
+class InvalidBody(BadRequest):
     """The request body is not what this route takes."""
 
     code = "invalid_body"
-    status = 400
 
 
-class InvalidJson(CarrickError):
+class InvalidJson(BadRequest):
     """The request body is not valid JSON."""
 
     code = "invalid_json"
-    status = 400
 
 
-class InvalidQuery(CarrickError):
+class InvalidQuery(BadRequest):
     """The query string is not what this route takes."""
 
     code = "invalid_query_params"
-    status = 400
 
 
-class InvalidPath(CarrickError):
+class InvalidPath(BadRequest):
     """A part of the path is not a valid name."""
 
     code = "invalid_uri_params"
-    status = 400
 
 
-class InvalidHeaders(CarrickError):
+class InvalidHeaders(BadRequest):
     """A header is missing or not valid."""
 
     code = "invalid_headers"
-    status = 400
 
 
 class InvalidContentType(CarrickError):
@@ -198,11 +199,10 @@ class MissingHmac(CarrickError):
     status = 400
 
 
-class InvalidHmac(CarrickError):
+class InvalidHmac(BadRequest):
     """The hmac does not fit the integration and connection id."""
 
     code = "invalid_hmac"
-    status = 400
 
 
 class Forbidden(CarrickError):
@@ -243,109 +243,94 @@ class UnknownConnection(CarrickError):
     status = 400
 
 
-class InvalidAuthMode(CarrickError):
+class InvalidAuthMode(BadRequest):
     """The provider does not authenticate this way."""
 
     code = "invalid_auth_mode"
-    status = 400
 
 
-class IntegrationNotAllowed(CarrickError):
+class IntegrationNotAllowed(BadRequest):
     """The connect session does not allow this integration."""
 
     code = "integration_not_allowed"
-    status = 400
 
 
-class InvalidConnection(CarrickError):
+class InvalidConnection(BadRequest):
     """The connection was deleted, or is not the one this session may reconnect."""
 
     code = "invalid_connection"
-    status = 400
 
 
-class MissingClientId(CarrickError):
+class MissingClientId(BadRequest):
     """The body has no client_id."""
 
     code = "missing_client_id"
-    status = 400
 
 
-class MissingClientSecret(CarrickError):
+class MissingClientSecret(BadRequest):
     """The body has no client_secret (or client_private_key)."""
 
     code = "missing_client_secret"
-    status = 400
 
 
-class OAuthClientMissing(CarrickError):
+class OAuthClientMissing(BadRequest):
     """The integration has no client_id and client_secret of an OAuth app."""
 
     code = "provider_config_err"
-    status = 400
 
 
-class OAuthStateUnknown(CarrickError):
+class OAuthStateUnknown(BadRequest):
     """This sign-in is unknown, was used already, or took too long. Start again from the app."""
 
     code = "state_err"
-    status = 400
 
 
-class OAuthCookieMismatch(CarrickError):
+class OAuthCookieMismatch(BadRequest):
     """This sign-in was begun in another browser. Start again from the app, with cookies on."""
 
     code = "state_cookie_err"
-    status = 400
 
 
-class OAuthCallbackInvalid(CarrickError):
+class OAuthCallbackInvalid(BadRequest):
     """The provider sent no authorization code."""
 
     code = "callback_err"
-    status = 400
 
 
-class OAuthTokenRefused(CarrickError):
+class OAuthTokenRefused(BadRequest):
     """The provider gave no token."""
 
     code = "token_err"
-    status = 400
 
 
-class OAuthGrantNotOffered(CarrickError):
+class OAuthGrantNotOffered(BadRequest):
     """The provider's definition exchanges something else than an authorization code."""
 
     code = "grant_type_err"
-    status = 400
 
 
-class SigningKeyInvalid(CarrickError):
+class SigningKeyInvalid(BadRequest):
     """The key that was given cannot sign."""
 
     code = "invalid_signing_key"
-    status = 400
 
 
-class ClientCertificateInvalid(CarrickError):
+class ClientCertificateInvalid(BadRequest):
     """Client certificate and private key must be PEM text and belong together."""
 
     code = "invalid_certificate_or_key_format"
-    status = 400
 
 
-class AwsConfigMissing(CarrickError):
+class AwsConfigMissing(BadRequest):
     """The integration has no AWS access key to assume roles with."""
 
     code = "missing_aws_sigv4_config"
-    status = 400
 
 
-class AwsRegionMissing(CarrickError):
+class AwsRegionMissing(BadRequest):
     """No AWS region was given, and the integration has no default."""
 
     code = "missing_aws_sigv4_region"
-    status = 400
 
 
 class ConnectionBusy(CarrickError):
@@ -363,11 +348,10 @@ class ConnectionTestFailed(CarrickError):
     status = 400
 
 
-class ConnectionValidationFailed(CarrickError):
+class ConnectionValidationFailed(BadRequest):
     """The connection could not be validated."""
 
     code = "connection_validation_failed"
-    status = 400
 
 
 class ConnectionValidationUnavailable(CarrickError):
@@ -411,35 +395,31 @@ class RefreshFaulty(InvalidCredentials):
     status = 500
 
 
-class RefreshTokenLost(CarrickError):
+class RefreshTokenLost(BadRequest):
     """The provider refused a refresh token that an earlier refresh may have replaced."""
 
     code = "refresh_token_lost"
-    status = 400
 
 
-class MissingConnectionConfig(CarrickError):
+class MissingConnectionConfig(BadRequest):
     """A value the provider's address needs is missing from connection_config."""
 
     code = "invalid_connection_config"
-    status = 400
 
 
-class InvalidConnectionConfig(CarrickError):
+class InvalidConnectionConfig(BadRequest):
     """A value of connection_config does not fit the provider's definition."""
 
     code = "invalid_connection_config"
-    status = 400
 
 
 # --- reaching providers ---------------------------------------------------------------------
 
 
-class EgressDenied(CarrickError):
+class EgressDenied(BadRequest):
     """The address is not one this server may call."""
 
     code = "egress_denied"
-    status = 400
 
 
 class ProviderUnreachable(CarrickError):
@@ -501,18 +481,16 @@ class BaseUrlOverrideNotAllowed(CarrickError):
 # --- functions ------------------------------------------------------------------------------
 
 
-class ProjectInvalid(CarrickError):
+class ProjectInvalid(BadRequest):
     """The project does not compile."""
 
     code = "compilation_error"
-    status = 400
 
 
-class DeploymentRejected(CarrickError):
+class DeploymentRejected(BadRequest):
     """The deployment was not made."""
 
     code = "deployment_rejected"
-    status = 400
 
 
 class RemovalNotConfirmed(CarrickError):
