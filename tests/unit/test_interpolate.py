@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from joserfc.jwk import RSAKey
 
 from carrick.errors import InvalidConnectionConfig
 from carrick.providers import interpolate, resolve
@@ -119,6 +120,48 @@ def test_functions_nest_and_digest() -> None:
     assert interpolate("${base64(${sha256Hex(${k})})}", values) == twice
     signed = hmac.new(b"k", b"a,2026", hashlib.sha1).hexdigest()
     assert interpolate("${hmacSha1Hex(a,${now:YYYY},${k})}", values) == signed
+
+
+#: RFC 8032 §7.1, test 2: a key, and its signature of the one byte `r`.
+SEED = "4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb"
+PUBLIC = "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c"
+SIGNATURE = (
+    "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da"
+    "085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00"
+)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        SEED,
+        SEED + PUBLIC,
+        base64.b64encode(bytes.fromhex(SEED)).decode(),
+        "-----BEGIN PRIVATE KEY-----\n"
+        + base64.b64encode(bytes.fromhex("302e020100300506032b657004220420" + SEED)).decode()
+        + "\n-----END PRIVATE KEY-----\n",
+    ],
+)
+def test_ed25519_signs_with_a_key_in_any_usual_form(key: str) -> None:
+    """The signature is the standard's own, in base64."""
+    expected = base64.b64encode(bytes.fromhex(SIGNATURE)).decode()
+    assert interpolate("${ed25519Sign(${m},${key})}", {"m": "r", "key": key}) == expected
+
+
+def test_a_fingerprint_is_of_the_public_half() -> None:
+    """The private and the public key have the same one: the digest of its DER form."""
+    private = RSAKey.generate_key(2048, private=True)
+    der = private.as_der(private=False)
+    digest = base64.b64encode(hashlib.sha256(der).digest()).decode()
+    for pem in (private.as_pem(private=True), private.as_pem(private=False)):
+        assert interpolate("${fingerprint(${k})}", {"k": pem.decode()}) == f"SHA256:{digest}"
+
+
+@pytest.mark.parametrize("key", ["", "short", "00" * 31, "-----BEGIN PRIVATE KEY-----\nx", "é"])
+def test_what_is_no_key_leaves_the_function_as_text(key: str) -> None:
+    """Nothing is sent that was signed with something else."""
+    for template in ("${ed25519Sign(m,${k})}", "${fingerprint(${k})}"):
+        assert interpolate(template, {"k": key}) == template
 
 
 @pytest.mark.parametrize(

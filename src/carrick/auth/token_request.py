@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote_plus, urlencode
 
 from carrick.auth.mode import ModeContext
-from carrick.auth.signed_token import client_assertion
+from carrick.auth.signed_token import client_assertion, random_id
 from carrick.auth.templates import PLACEHOLDER, filled
 from carrick.auth.xml import to_xml
 from carrick.errors import ClientCertificateInvalid, InvalidAuthMode, MissingConnectionConfig
@@ -96,6 +96,7 @@ def template_context(
         "clientId": client.id,
         "clientSecret": client.secret,
         "now": ctx.now,
+        "random": random_id(ctx),
     }
 
 
@@ -149,6 +150,7 @@ def token_request(
     values = template_context(ctx, client)
     url = rendered_url(ctx, template, values, encode="base_url" not in skipped)
     headers = {"Accept": "application/json"}
+    headers |= rendered_params(ctx, definition.get("token_headers"), values)
     params = dict(params)
     method = definition.get("token_request_auth_method")
     if method == "private_key_jwt" or (not method and _has_only_a_key(ctx, client)):

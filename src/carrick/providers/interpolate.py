@@ -18,6 +18,7 @@ from typing import Any
 
 from carrick.providers import address
 from carrick.providers.dates import format_moment, shift_moment
+from carrick.providers.key_functions import ed25519_sign, fingerprint
 
 _NOW = re.compile(r"now(?:([+-]\d+):([a-z]+))?(?::(.+))?", re.DOTALL)
 _FUNCTION = re.compile(r"([A-Za-z][A-Za-z0-9]*)\((.*)\)", re.DOTALL)
@@ -221,7 +222,10 @@ def _call(name: str, argument: str, values: Mapping[str, Any]) -> str:
     filled = [_fill(text, values, encode=False) for text in arguments]
     if any(text.missing for text in filled):
         raise _Unresolved
-    return function(*(text.text.encode() for text in filled))
+    try:
+        return function(*(text.text.encode() for text in filled))
+    except ValueError:  # a key that is none
+        raise _Unresolved from None
 
 
 def _split_last(argument: str) -> list[str]:
@@ -258,5 +262,7 @@ _FUNCTIONS: Mapping[str, Callable[..., str]] = {
     "sha256Hex": _sha256_hex,
     "sha256Base64": _sha256_base64,
     "hmacSha1Hex": _hmac_sha1_hex,
+    "ed25519Sign": ed25519_sign,
+    "fingerprint": fingerprint,
 }
-_TWO_ARGUMENTS = frozenset({"hmacSha1Hex"})
+_TWO_ARGUMENTS = frozenset({"hmacSha1Hex", "ed25519Sign"})
