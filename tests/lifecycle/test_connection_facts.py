@@ -33,6 +33,7 @@ acme:
     base_url: {type: string, title: Address, description: Address, format: uri}
     tenant: {type: string, title: T, description: T, pattern: '^org-', automated: true}
     hook: {type: string, title: H, description: H, automated: true, optional: true}
+    person: {type: string, title: P, description: P, optional: true}
   credentials:
     apiKey: {type: string, title: Key, description: Key, secret: true}
   connection_facts:
@@ -42,6 +43,8 @@ acme:
       choose: {from: webhooks, prefer: {id: '${previous.hook}'}}
       set: {hook: '${answer.id}'}
       optional: true
+    - endpoint: /user
+      set: {person: '${answer.login}'}
   proxy:
     base_url: ${connectionConfig.base_url}
     headers: {authorization: 'Bearer ${apiKey}', x-tenant: '${connectionConfig.tenant}'}
@@ -133,6 +136,17 @@ async def test_what_the_product_has_set_is_not_asked_for(house: House) -> None:
     )
     assert preset.connection.connection_config["tenant"] == "org-y"
     assert house.writes("GET", "/api/me") == []
+
+
+async def test_what_somebody_has_typed_is_not_asked_for(house: House) -> None:
+    """A form may leave it empty; what stands in it is what the person wants."""
+    config = {"base_url": house.provider.url}
+    empty = await house.connect(account(house, "a"), source="form", connection_config=config)
+    assert empty.connection.connection_config["person"] == "a"
+    typed = {**config, "person": "me"}
+    full = await house.connect(account(house, "b"), "two", source="form", connection_config=typed)
+    assert full.connection.connection_config["person"] == "me"
+    assert len(house.writes("GET", "/user")) == 1
 
 
 async def test_a_provider_that_says_no_refuses(house: House) -> None:

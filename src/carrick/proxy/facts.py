@@ -48,6 +48,8 @@ async def find_facts(
     credentials = await target.credentials()
     for step in fact_steps(target.provider):
         wanted = step.keys.keys() - set(given) - found.keys()
+        if step.request is not None:
+            wanted -= _typed(target)
         if not wanted:
             continue
         known = replace(target, connection_config={**target.connection_config, **found})
@@ -64,6 +66,14 @@ async def find_facts(
             raise _lacking(target.provider, step, sorted(wanted - new.keys()))
         found |= new
     return found
+
+
+def _typed(target: Target) -> set[str]:
+    """Return what somebody typed in: it is verified like all input, and not asked for again."""
+    specs = target.provider.connection_config
+    return {
+        name for name in target.connection_config if name in specs and not specs[name].automated
+    }
 
 
 async def _answer(ask: Ask, target: Target, step: Step, now: datetime) -> Any:
