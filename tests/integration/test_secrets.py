@@ -11,12 +11,15 @@ import base64
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
 import pytest_asyncio
-from tests.integration.server import IDLE, Answer, ServerProcess, served
+from tests.integration.server import HEAD, IDLE, Answer, ServerProcess, served
+from tests.lifecycle.modes import CASES, providers_file
 
+from carrick.deployments import pack, read_project
 from carrick.testing.fake_provider import Account, FakeProvider
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -68,6 +71,20 @@ FUNCTION = """
 async def function(ctx: EventContext) -> None:
     await tell(ctx)
 """
+#: Tells whatever credentials it is given, line by line too, and refuses with them.
+TELLS_ALL = """
+@create_on_event(event="validate-connection", description="Tells all", credentials=True, timeout=5)
+async def function(ctx: EventContext) -> None:
+    whole = await ctx.get_connection()
+    print("printed", whole["credentials"])
+    told = []
+    for value in whole["credentials"].values():
+        print(value)
+        await ctx.log(f"logged {value}", value=value)
+        told.append(str(value))
+    if not ctx.connection_id.endswith("calm"):
+        raise ActionError({"message": " ".join(told)[:2000]})
+"""
 #: Ways to end, each the last word of a connection's name.
 WAYS = ("action", "defect", "provider", "exit", "repr")
 
@@ -114,9 +131,15 @@ class Life:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def life(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Life]:
     """A whole life, with everything going wrong that could give a secret away."""
+    directory = tmp_path_factory.mktemp("secrets")
     async with (
         FakeProvider(client_secret=CLIENT_SECRET) as provider,
-        served(tmp_path_factory.mktemp("secrets"), provider, log_level="debug") as server,
+        served(
+            directory,
+            provider,
+            log_level="debug",
+            providers_file=str(providers_file(directory / "providers.yaml", provider.url)),
+        ) as server,
     ):
         lived = Life(server)
         variables = {"variables": {"PLANTED": VARIABLE}}
@@ -127,6 +150,7 @@ async def life(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Life]:
         await dry_run(lived)
         await refresh_and_quote(lived)
         await connect_from_a_browser(lived)
+        await connect_by_forms(lived)
         await ask_wrongly(lived)
         await look_at_everything(lived)
         lived.files = contents(server.data_dir)
@@ -247,6 +271,48 @@ async def connect_from_a_browser(lived: Life) -> None:
     await server.call("GET", f"/connect/session?{query}", signed=False)
 
 
+async def connect_by_forms(lived: Life) -> None:
+    """Every mode that makes its credentials of a form, with a function that tells them all."""
+    server, provider = lived.server, lived.provider
+    cases = [case for case in CASES if case.form is not None and case.fields]
+    for case in cases:
+        given = dict(case.integration(provider))
+        if credentials := given.pop("credentials", None):
+            given["credentials"] = {"type": case.auth_mode.value, **credentials}
+        await server.integrate(case.key, provider=case.key, **given)
+    await deploy_for(server, [case.key for case in cases], TELLS_ALL)
+    stage: Any = lived  # what a row asks of its stage is the provider
+    for case in cases:
+        assert case.form is not None
+        account = lived.account(f"form-{case.key}")
+        form = dict(case.form(stage, account))
+        for name, text in form.items():
+            if name in ("privateKey", "client_private_key", "token_secret"):
+                lived.secrets[f"{name} of {account.name}"] = max(text.splitlines(), key=len)
+        session = await server.call("POST", "/connect/sessions", {"end_user": {"id": "u"}})
+        token = lived.mean(session).json["data"]["token"]
+        lived.secrets[f"session token of {account.name}"] = token
+        params = "".join(f"&params[{name}]={text}" for name, text in case.config(account).items())
+        target = f"{case.path}/{case.key}?connect_session_token={token}{params}"
+        answer = await server.call("POST", target, form, signed=False)
+        assert (answer.status, answer.json["error"]["code"]) == (
+            400,
+            "connection_validation_failed",
+        ), answer.text
+        lived.known(account)
+        for kind in ("status", "html"):
+            path = "/sts" if "aws" in case.key else "/two-step/*"
+            provider.fail(kind, path=path, status=401, body=quoted(account))  # type: ignore[arg-type]
+            await server.call("POST", target, form, signed=False)
+            provider.recover()
+        if case.path in ("/auth/jwt", "/auth/two-step"):
+            wrong = {**form, "unknown": account.password, "username": [account.password]}
+            assert (await server.call("POST", target, wrong, signed=False)).status == 400
+    lived.secrets["AWS secret"] = provider.aws_keys[1]
+    for number, secret in enumerate(provider.aws_session_secrets):
+        lived.secrets[f"AWS session {number}"] = secret
+
+
 async def ask_wrongly(lived: Life) -> None:
     """Requests that fail, with secrets in them."""
     server, account = lived.server, lived.account("wrong")
@@ -303,6 +369,18 @@ async def deploy(server: ServerProcess, functions: Mapping[str, str]) -> None:
     assert answer.status == 200, answer.text
 
 
+async def deploy_for(server: ServerProcess, integrations: list[str], function: str) -> None:
+    """Deploy one function for many integrations, in one project."""
+    root = server.directory / "projects" / "many"
+    for name in integrations:
+        folder = root / name / "on_events"
+        folder.mkdir(parents=True)
+        (folder / "tell.py").write_text(HEAD + function)
+    bundle = base64.b64encode(pack(read_project(root)).content).decode()
+    answer = await server.call("POST", "/deployments", {"bundle": bundle, "allow_removals": True})
+    assert answer.status == 200, answer.text
+
+
 async def get(lived: Life, connection_id: str) -> Answer:
     """Ask for a connection with its credentials, which is what that answer is for."""
     return lived.mean(await lived.server.get(connection_id))
@@ -354,6 +432,9 @@ async def test_secrets_were_really_in_play(life: Life) -> None:
         assert any(name.startswith(expected) for name in names), (expected, names)
     assert "environment variable" in names
     assert "client secret" in names
+    for expected in ("password of form-of-two-step", "access_token of form-of-bill"):
+        assert any(name.startswith(expected) for name in names), (expected, names)
+    assert any(name.startswith("AWS session") for name in life.secrets)
 
 
 async def test_no_secret_lies_readable_in_the_data_directory(life: Life) -> None:

@@ -193,5 +193,8 @@ def oauth_client(provider: FakeProvider) -> Mapping[str, Any]:
     }
 
 
-def specs(*names: str) -> dict[str, Any]:
-    return {name: {"type": "string", "title": name, "description": name} for name in names}
+def specs(*names: str, optional: bool = False) -> dict[str, Any]:
+    return {
+        name: {"type": "string", "title": name, "description": name, "optional": optional}
+        for name in names
+    }

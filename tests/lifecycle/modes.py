@@ -329,6 +329,7 @@ CASES: tuple[ModeCase, ...] = (
                 "sts_endpoint",
                 "service",
                 "default_region",
+                optional=True,
             )
         },
         fields=frozenset(

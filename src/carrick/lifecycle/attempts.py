@@ -111,6 +111,12 @@ def _scrubber(subject: Subject) -> Scrubber:
     names = ("client_secret", "webhook_secret", "private_key")
     scrubber.add(str(secrets[name]) for name in names if secrets.get(name))
     scrubber.add(integration.custom.values())
+    specs = subject.place.provider.integration_config
+    scrubber.add(
+        value
+        for name, value in integration.integration_config.items()
+        if name not in specs or specs[name].secret
+    )
     return scrubber
 
 

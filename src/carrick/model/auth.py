@@ -65,14 +65,26 @@ _PUBLIC_NAMES = frozenset(
         "region",
         "app_id",
         "installation_id",
+        "key_id",
+        "service",
+        "role_arn",
+        "organization_id",
     }
 )
+#: Shorter lines of a key say nothing about it.
+_SHORTEST_LINE = 16
 
 
 def _strings(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         if len(value) >= 6:
             yield value
+        if "\n" in value:  # a key in PEM; what is printed is looked at line by line
+            yield from (
+                line
+                for line in map(str.strip, value.splitlines())
+                if len(line) >= _SHORTEST_LINE and not line.startswith("-----")
+            )
     elif isinstance(value, Mapping):
         for name, inner in value.items():
             if name not in _PUBLIC_NAMES:

@@ -55,6 +55,10 @@ class Aws:
         """Return the role that opens an account."""
         return f"arn:aws:iam::123456789012:role/{account.name}"
 
+    def session_secrets(self) -> list[str]:
+        """Return what nobody else may know of the sessions that are open."""
+        return [text for one in self._sessions.values() for text in (one.secret, one.token)]
+
     def end(self, account: Account) -> None:
         """End the temporary keys of an account's role."""
         for key_id, session in list(self._sessions.items()):

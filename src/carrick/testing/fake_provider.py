@@ -200,6 +200,11 @@ class FakeProvider:
         """Id and secret of the AWS keys that may assume the accounts' roles."""
         return self._state.aws.key_id, self._state.aws.secret
 
+    @property
+    def aws_session_secrets(self) -> list[str]:
+        """Secrets and tokens of the roles that are assumed now."""
+        return self._state.aws.session_secrets()
+
     def role_of(self, account: Account) -> str:
         """Return the AWS role that opens an account, for whoever assumes it first."""
         return self._state.aws.role_of(account)
