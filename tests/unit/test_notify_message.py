@@ -128,6 +128,26 @@ def test_json_is_written_as_javascript_would() -> None:
 
 
 @pytest.mark.parametrize(
+    ("number", "written"),
+    [
+        (0.1, "0.1"),
+        (-0.0, "0"),
+        (1e16, "10000000000000000"),
+        (1e21, "1e+21"),
+        (1.5e300, "1.5e+300"),
+        (0.000001, "0.000001"),
+        (1e-7, "1e-7"),
+        (-2.5e-9, "-2.5e-9"),
+        (12345.678, "12345.678"),
+        (True, "true"),
+    ],
+)
+def test_numbers_are_written_as_javascript_would(number: float, written: str) -> None:
+    """As `JSON.stringify` does: an exponent only where it has one, and in its form."""
+    assert stable_json({"n": number}) == f'{{"n":{written}}}'
+
+
+@pytest.mark.parametrize(
     ("notification", "type_", "operation", "success"),
     [
         (connection_created(_facts()), "auth", "creation", True),
