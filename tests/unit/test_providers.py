@@ -62,7 +62,8 @@ EXPECTED = {
     AuthMode.BILL: "bill",
 }
 OTHERS = """google stripe jupyterhub jupyterhub-oauth api-key basic none unauthenticated oauth2
-oauth2-client-credentials"""
+oauth2-client-credentials copper exact-online coda brex-api-key microsoft-ads sap-odata-oauth2-cc
+slack-mcp linear-mcp mcp-generic"""
 
 
 def test_the_eighty_most_relevant_providers_are_built_in(catalogue: Catalogue) -> None:
@@ -94,7 +95,15 @@ def _demand_complete(provider: Provider) -> None:
             assert re.search(spec.pattern, str(example), re.ASCII), (provider.name, spec.name)
 
 
-NO_FORM = (AuthMode.OAUTH2, AuthMode.OAUTH1, AuthMode.APP, AuthMode.CUSTOM, AuthMode.NONE)
+NO_FORM = (
+    AuthMode.OAUTH2,
+    AuthMode.OAUTH1,
+    AuthMode.APP,
+    AuthMode.CUSTOM,
+    AuthMode.NONE,
+    AuthMode.MCP_OAUTH2,
+    AuthMode.MCP_OAUTH2_GENERIC,
+)
 
 
 def test_every_form_has_its_fields(catalogue: Catalogue) -> None:
