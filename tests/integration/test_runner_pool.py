@@ -45,6 +45,8 @@ def root(tmp_path: Path) -> Path:
                 time.sleep(0.01)
         """,
         "exit": "os._exit(3)",
+        "shout": "os.write(2, b'account 4711')\nawait ctx.get('/gate')",
+        "complain": "os.write(2, b'account 4711')\nos._exit(3)",
         "orphan": """
             pid = os.fork()
             if pid == 0:
@@ -259,6 +261,29 @@ async def test_a_process_that_is_lost_with_two_runs_blames_neither(pool: RunnerP
     await gate.arrived.acquire()
     outcomes = [await pool.run(job("exit"), RecordingHost()), await neighbour]
     assert [isinstance(one, RunnerLost) and one.own_fault for one in outcomes] == [False, False]
+
+
+async def test_the_only_run_inside_is_told_what_its_process_said_last(pool: RunnerPool) -> None:
+    """A crash in native code says why on standard error, below everything Python prints."""
+    outcome = await pool.run(job("complain"), RecordingHost())
+    assert isinstance(outcome, RunnerLost)
+    assert outcome.reason == "it exited with status 3: account 4711"
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_nobody_is_told_what_another_run_said(pool: RunnerPool, at_once: bool) -> None:
+    """What a run wrote to standard error stays out of its neighbour's and its successor's log."""
+    gate = Gate()
+    if not at_once:
+        gate.opened.set()
+    first = asyncio.ensure_future(pool.run(job("shout"), RecordingHost(on={"request": gate})))
+    await gate.arrived.acquire()
+    if not at_once:
+        await first
+    lost = await pool.run(job("exit"), RecordingHost())
+    assert isinstance(lost, RunnerLost)
+    assert lost.reason == "it exited with status 3"
+    await first
 
 
 async def test_what_a_function_started_dies_with_its_runner(

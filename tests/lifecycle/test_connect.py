@@ -185,6 +185,26 @@ async def test_reconnects_go_one_after_another(house: House) -> None:
     assert generations == [first.connection.generation + 1, first.connection.generation + 2]
 
 
+async def test_a_check_that_ends_its_own_process_is_given_up_soon(house: House) -> None:
+    """Nobody can tell the platform's fault from the function's; the caller hears so after three."""
+    await house.deploy(
+        {
+            "check": """
+            import os
+
+            @create_on_event(event="validate-connection", description="Ends its process")
+            async def function(ctx: EventContext) -> None:
+                await ctx.get("/api/me")
+                os._exit(3)
+            """
+        }
+    )
+    with pytest.raises(ConnectionValidationUnavailable):
+        await house.connect(house.provider.add_account("a"))
+    assert len(house.provider.calls_to("GET", "/api/me")) == 3
+    assert await house.find() is None
+
+
 async def test_two_creations_of_one_id_make_one_connection(house: House) -> None:
     """The one that comes second is validated as a reconnect."""
     account = house.provider.add_account("a")

@@ -20,6 +20,7 @@ from carrick.model.event import (
     Occasion,
     Outcome,
     ProviderFailed,
+    RunnerLost,
     Succeeded,
 )
 from carrick.runtime.subjects import CandidateSubject
@@ -28,6 +29,9 @@ from carrick.runtime.subjects import CandidateSubject
 MAX_MESSAGE = 1000
 #: Seconds between tries of an undecided validation; the last one repeats.
 _PAUSES_S = (0.25, 0.5, 1.0, 2.0)
+#: After so many processes that ended under a function that was alone in them, another is not
+#: worth a caller's time: the platform may be at fault or the function, and it stays undecided.
+_MOST_LOST = 3
 #: Less time than this is not worth another try.
 _WORTH_A_TRY_S = 0.5
 
@@ -81,7 +85,7 @@ class Validation:
         clock = self.rooms.clock
         run_id = self.rooms.chance.uuid4()
         self.run_ids.append(run_id)
-        started_at, number = clock.now(), 0
+        started_at, number, lost = clock.now(), 0, 0
         while True:
             number += 1
             left = deadline - clock.monotonic()
@@ -103,8 +107,9 @@ class Validation:
             if not isinstance(verdict, Undecided):
                 return verdict
             self.subject.undo_attempt()
+            lost += isinstance(ended.outcome, RunnerLost) and ended.outcome.own_fault
             pause = _pause(ended.outcome, number)
-            if deadline - clock.monotonic() < pause + _WORTH_A_TRY_S:
+            if lost >= _MOST_LOST or deadline - clock.monotonic() < pause + _WORTH_A_TRY_S:
                 return verdict
             await clock.sleep(pause)
 

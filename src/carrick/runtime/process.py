@@ -68,6 +68,8 @@ class RunnerProcess:
         self._reason: str | None = None
         self._looks_without_sign = 0
         self._signs = 0
+        #: Runs that may have written what its process said last.
+        self._voices = 0
         self._background: set[asyncio.Task[None]] = set()
         self.idle_since = clock.monotonic()
         #: Whether there may be a process already: its start must not be cancelled then.
@@ -202,9 +204,10 @@ class RunnerProcess:
             await self._first_of(exit_seen, seconds=_LAST_BREATH_S)
             exit_seen.cancel()
         self._child.kill()
-        how = await self._child.wait()
+        how, said = await self._child.wait()
         if self._reason is None:
-            self._reason = how
+            # What one customer's run wrote is not for another's log.
+            self._reason = f"{how}: {said}" if said and self._voices <= 1 else how
         started = [one for one in self._assignments.values() if one.has_started]
         for one in self._assignments.values():
             if one.has_started:
@@ -240,6 +243,10 @@ class RunnerProcess:
         """
         if self.has_ended or self._child is None:
             raise NotStarted
+        if not self._assignments:
+            self._voices = 0
+            self._child.words.forget()
+        self._voices += 1
         one = Assignment(next(self._numbers), host, self._child.channel)
         self._assignments[one.number] = one
         self._send(Run(one.number, job.integration_id, job.function, job.facts))

@@ -56,15 +56,15 @@ class Child:
                 os.kill(pid, signal.SIGKILL)
         self.channel.close()
 
-    async def wait(self) -> str:
-        """Wait until it is gone and return how it ended, in words."""
+    async def wait(self) -> tuple[str, str]:
+        """Wait until it is gone and return how it ended, and the last that it said."""
         code = await self.process.wait()
         self.kill()  # what it started may have outlived it
         said = self.words.close()
         if code == EXIT_MEMORY:
-            return "it ran out of memory"
+            return "it ran out of memory", ""
         how = _signal_name(-code) if code < 0 else f"it exited with status {code}"
-        return f"{how}: {said}" if said else how
+        return how, said
 
 
 class LastWords:
@@ -81,11 +81,17 @@ class LastWords:
         """Let go of the end that the process writes to."""
         os.close(self.writing)
 
+    def forget(self) -> None:
+        """Forget what was said so far: it was somebody else's."""
+        if self._reading >= 0:
+            self._read()
+        self._kept = b""
+
     def close(self) -> str:
         """Stop listening and return the last words."""
         if self._reading >= 0:
             self._read()
-        self._forget()
+        self._stop_listening()
         return " ".join(self._kept.decode(errors="replace").split())[-_TOLD_WORDS:]
 
     def _read(self) -> None:
@@ -96,10 +102,10 @@ class LastWords:
         except OSError:
             data = b""
         if not data:
-            self._forget()
+            self._stop_listening()
         self._kept = (self._kept + data)[-_KEPT_WORDS:]
 
-    def _forget(self) -> None:
+    def _stop_listening(self) -> None:
         if self._reading >= 0:
             self._loop.remove_reader(self._reading)
             os.close(self._reading)
