@@ -209,6 +209,23 @@ async def test_validation_never_waits_behind_setups(house: House) -> None:
     house.provider.recover()
 
 
+async def test_an_attempt_keeps_the_deployment_it_began_with(house: House) -> None:
+    """Another is deployed in the middle: this attempt is the old code's, judged by what it said."""
+    setup = "post-connection-creation"
+    old = records("old", setup, attempts=2, then='raise ValueError("not yet")')
+    await house.deploy({"setup": old})
+    house.provider.fail("slow", path="/webhooks", method="POST", delay_s=1.0, times=1)
+    row_id = (await house.connect(house.provider.add_account("a"))).connection.row_id
+    await house.provider.until(lambda: len(house.writes()) == 1)
+
+    await house.deploy({"setup": records("new", setup, attempts=1)})
+    (event,) = await house.finished(row_id)
+
+    urls = [json.loads(call.body)["url"] for call in house.writes()]
+    assert urls == ["https://old.example", "https://new.example"]
+    assert (event.state.value, event.attempt) == ("done", 1)
+
+
 async def test_a_parked_cleanup_is_mended_by_a_deploy(house: House) -> None:
     """Each attempt runs what is deployed at its start."""
     account = house.provider.add_account("a")

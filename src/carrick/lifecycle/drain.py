@@ -12,10 +12,18 @@ from carrick.journal import Recorder
 from carrick.lifecycle.attempts import Attempt, run
 from carrick.lifecycle.mailbox import Mailboxes
 from carrick.lifecycle.rooms import Rooms
-from carrick.lifecycle.settle import Settle
+from carrick.lifecycle.settle import Settle, Tried
 from carrick.lifecycle.turns import Turns
 from carrick.model.connection import Connection, ConnectionState
-from carrick.model.event import Effect, Event, FunctionRef, HostFailed, Outcome, Succeeded
+from carrick.model.event import (
+    Declaration,
+    Effect,
+    Event,
+    FunctionRef,
+    HostFailed,
+    Outcome,
+    Succeeded,
+)
 from carrick.model.faults import Point
 from carrick.runtime.subjects import Guard, LiveSubject, Place
 from carrick.store import events as event_rows
@@ -48,10 +56,10 @@ class Drain:
         async with self._mailboxes.held(lease):
             with contextlib.suppress(ResultLost):  # taken over: the new holder does the rest
                 while event is not None:
-                    outcome = await self._run(lease, event)
-                    await self._ended(event, outcome)
-                    self._turns.note(event.integration_row_id, connection_row_id, outcome)
-                    event = await self._settle.settle(lease, event, outcome, then=self._next_in)
+                    tried = await self._run(lease, event)
+                    await self._ended(event, tried.outcome)
+                    self._turns.note(event.integration_row_id, connection_row_id, tried.outcome)
+                    event = await self._settle.settle(lease, event, tried, then=self._next_in)
                     self._rooms.progress.announce(connection_row_id)
 
     async def _take(self, connection_row_id: int) -> tuple[Lease, EventRow] | None:
@@ -92,22 +100,22 @@ class Drain:
 
     # --- one attempt ------------------------------------------------------------------------
 
-    async def _run(self, lease: Lease, event: EventRow) -> Outcome:
+    async def _run(self, lease: Lease, event: EventRow) -> Tried:
         connection = await self._rooms.connections.by_row(event.connection_row_id)
         if connection is None or connection.state is ConnectionState.GONE:
-            return HostFailed("the connection is gone")
+            return _not_run(event, "the connection is gone")
         function = await self._rooms.deployments.resolve(
             event.environment_id, connection.integration_id, event.function
         )
         if function is None:
-            return HostFailed(f"no deployment has a function named {event.function}")
+            return _not_run(event, f"no deployment has a function named {event.function}")
         if self._settle.too_often_interrupted(event):
-            return HostFailed(f"it was interrupted {event.interruptions} times")
+            return _not_run(event, f"it was interrupted {event.interruptions} times")
         subject, recorder = await self._subject(lease, event, connection, function)
         attempt = await self._attempt(event, function)
         await self._rooms.faults.reached(Point.ATTEMPT_BEGUN)
         ended = await run(self._rooms, attempt, subject, recorder)
-        return ended.outcome
+        return Tried(ended.outcome, function.declaration)
 
     async def _ended(self, event: EventRow, outcome: Outcome) -> None:
         faults = self._rooms.faults
@@ -195,3 +203,7 @@ class Drain:
             return await event_rows.due_mailboxes(tx, most)
 
         return await self._rooms.store.read(unit, scans=True)
+
+
+def _not_run(event: EventRow, reason: str) -> Tried:
+    return Tried(HostFailed(reason), Declaration(event.event, "not run"))

@@ -44,6 +44,18 @@ Next = Callable[[Tx, Lease], Awaitable[EventRow | None]]
 
 
 @dataclass(frozen=True)
+class Tried:
+    """An attempt that has ended, judged by the declaration it ran under.
+
+    Another deployment may be active by now; how often and when to try again is what the code that
+    ran has said.
+    """
+
+    outcome: Outcome
+    declaration: Declaration
+
+
+@dataclass(frozen=True)
 class _Case:
     """One attempt's outcome and everything it is judged by."""
 
@@ -74,14 +86,14 @@ class Settle:
         return event.interruptions >= MAX_INTERRUPTIONS
 
     async def settle(
-        self, lease: Lease, event: EventRow, outcome: Outcome, *, then: Next
+        self, lease: Lease, event: EventRow, tried: Tried, *, then: Next
     ) -> EventRow | None:
         """Write an outcome, and everything that follows from it, in one transaction.
 
         Args:
             lease: Under which the event ran.
             event: What ran.
-            outcome: What became of it.
+            tried: What became of it, and under which declaration.
             then: Begins the next event or gives the mailbox up, in the same transaction.
 
         Raises:
@@ -89,7 +101,7 @@ class Settle:
         """
         environment = await self._rooms.environments.get(event.environment_id)
         assert environment is not None, "environments are never removed while events are left"
-        declaration = await self._declaration(event)
+        outcome = tried.outcome
         await self._rooms.operations.flush()
 
         async def unit(tx: Tx) -> EventRow | None:
@@ -98,7 +110,7 @@ class Settle:
             current = await event_rows.get(tx, event.id)
             assert connection is not None
             assert current is not None
-            case = _Case(environment, connection, current, outcome, declaration)
+            case = _Case(environment, connection, current, outcome, tried.declaration)
             await run_state.release_locks_of(tx, event.run_id)
             if isinstance(outcome, Succeeded):
                 await self._done(tx, case)
@@ -114,15 +126,6 @@ class Settle:
         following = await self._rooms.store.write(unit)
         await self._rooms.faults.reached(Point.AFTER_SETTLE)
         return following
-
-    async def _declaration(self, event: EventRow) -> Declaration:
-        connection = await self._rooms.connections.by_row(event.connection_row_id)
-        function = None
-        if connection is not None:
-            function = await self._rooms.deployments.resolve(
-                event.environment_id, connection.integration_id, event.function
-            )
-        return function.declaration if function else Declaration(event.event, "removed")
 
     # --- the four ends ----------------------------------------------------------------------
 
