@@ -34,7 +34,9 @@ class Settings(BaseModel):
     public_url: str | None = Field(
         None, description="Address under which others reach this server."
     )
-    connect_url: str | None = Field(None, description="Address of the hosted connect page.")
+    connect_url: str | None = Field(
+        None, description="Address of a connect page other than this server's own."
+    )
     providers_file: Path | None = Field(
         None, description="A YAML or JSON file that adds providers or overrides built-in ones."
     )

@@ -326,8 +326,9 @@ async def test_a_user_without_an_installation_is_pending(browser: Browser) -> No
     query = dict(parse_qsl(await installed(browser, "custom", ask="1")))
     page = await browser.come_back(urlencode(query))
     assert page.status == 200, page.body
-    assert message_of(page) == {"type": "nango_oauth_callback_success"}
     assert browser.frame is not None
+    told = {"type": "nango_oauth_callback_success", "payload": browser.frame}
+    assert message_of(page) == told
     assert browser.frame["is_pending"] is True
     assert await count(desk) == 0
     account = next(iter(desk.provider._state.accounts))

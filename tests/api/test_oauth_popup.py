@@ -75,8 +75,11 @@ async def test_consent_makes_a_connection(browser: Browser, house: House) -> Non
     assert (answer.status, answer.headers["cache-control"]) == (302, "no-store")
     page = await browser.come_back(await browser.consent(answer.headers["location"], account))
     assert page.status == 200, page.body
-    assert message_of(page) == {"type": "nango_oauth_callback_success"}
     connection_id = browser.frame["connection_id"]
+    assert message_of(page) == {
+        "type": "nango_oauth_callback_success",
+        "payload": browser.frame,
+    }
     assert browser.frame == {
         "message_type": "success",
         "provider_config_key": "oauth",

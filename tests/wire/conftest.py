@@ -19,6 +19,7 @@ from tests.wire.clients import (
     node_client,
     page_served,
 )
+from tests.wire.connecting import Product
 
 from carrick.testing.fake_provider import FakeProvider
 
@@ -96,6 +97,32 @@ async def page(chromium: str) -> AsyncIterator[Page]:
         await opened.wait_for_function("window.ask !== undefined")
         yield opened
         await browser.close()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def app(page: Page) -> AsyncIterator[Page]:
+    """The page once more, of another site than Carrick's: that is when browsers are strict."""
+    assert page.context.browser is not None
+    context = await page.context.browser.new_context()
+    opened = await context.new_page()
+    await opened.goto(page.url.replace("127.0.0.1", "localhost"))
+    await opened.wait_for_function("window.ask !== undefined")
+    yield opened
+    await context.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def product(app: Page, server: ServerProcess) -> AsyncIterator[Product]:
+    """A product's page of a test's own, which shows the connect page."""
+    opened = await app.context.new_page()
+    await opened.goto(app.url)
+    await opened.wait_for_function("window.openConnect !== undefined")
+    faults: list[str] = []
+    opened.on("pageerror", lambda error: faults.append(str(error)))
+    opened.set_default_timeout(10_000)
+    yield Product(opened, server)
+    assert faults == []
+    await opened.close()
 
 
 @pytest.fixture

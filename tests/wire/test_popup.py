@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from playwright.async_api import Page
 from tests.integration.server import ServerProcess
 from tests.lifecycle.house import SETUP, VALIDATE
@@ -42,18 +41,6 @@ LISTEN = """url => new Promise((resolve) => {
         }, 20);
     }, { once: true });
 })"""
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def app(page: Page) -> AsyncIterator[Page]:
-    """The page once more, of another site than Carrick's: that is when browsers are strict."""
-    assert page.context.browser is not None
-    context = await page.context.browser.new_context()
-    opened = await context.new_page()
-    await opened.goto(page.url.replace("127.0.0.1", "localhost"))
-    await opened.wait_for_function("window.ask !== undefined")
-    yield opened
-    await context.close()
 
 
 @pytest.fixture
@@ -211,8 +198,16 @@ async def test_the_page_tells_the_window_that_opened_it(app: Page, server: Serve
     }
     async with asyncio.timeout(PATIENCE_S):
         told = await app.evaluate(LISTEN, url)
-    assert told == {"type": "nango_oauth_callback_success"}
-    assert len(await connections(server, key)) == 1
+    [connection] = await connections(server, key)
+    assert told == {
+        "type": "nango_oauth_callback_success",
+        "payload": {
+            "message_type": "success",
+            "provider_config_key": key,
+            "connection_id": connection["connection_id"],
+            "is_pending": False,
+        },
+    }
 
 
 async def test_a_person_reads_why_and_what_to_do(app: Page, server: ServerProcess) -> None:

@@ -32,6 +32,7 @@ _SECURITY = {
     "X-Frame-Options": "SAMEORIGIN",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'self'",
 }
+_ANY_FRAME = "frame-ancestors *"
 _ALLOWED_HEADERS = (
     "Authorization, Content-Type, Accept, Origin, X-Requested-With, Nango-Activity-Log-Id, "
     "Nango-Is-Dry-Run, Nango-Is-Sync, Provider-Config-Key, Connection-Id, Sentry-Trace, Baggage"
@@ -115,6 +116,8 @@ class EveryAnswer:
         for name, value in _SECURITY.items():
             if name not in headers:
                 headers[name] = value
+        if _ANY_FRAME in headers["Content-Security-Policy"]:
+            del headers["X-Frame-Options"]  # which has no word for "anybody"
         for name, value in scope.get("state", {}).get("rate_limit_headers", {}).items():
             headers[name] = value
         headers["Access-Control-Expose-Headers"] = _EXPOSED_HEADERS

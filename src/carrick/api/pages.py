@@ -57,25 +57,30 @@ p + p {{ opacity: .75 }}
 """
 
 
-def success_page(nonce: str) -> Response:
-    """Return the page that says it worked; it closes itself."""
+def success_page(nonce: str, frame: Mapping[str, Any]) -> Response:
+    """Return the page that says it worked; it closes itself.
+
+    Args:
+        nonce: An unpredictable text, by which the browser knows our script.
+        frame: What its socket is told, for the window that opened it: that socket may be lost.
+    """
     return _page(
         nonce,
         HTTPStatus.OK,
         "You are connected",
         ["You can close this window."],
-        {"type": "nango_oauth_callback_success"},
+        {"type": "nango_oauth_callback_success", "payload": dict(frame)},
     )
 
 
-def pending_page(nonce: str) -> Response:
+def pending_page(nonce: str, frame: Mapping[str, Any]) -> Response:
     """Return the page that says that somebody else has to agree; it closes itself, too."""
     return _page(
         nonce,
         HTTPStatus.OK,
         "Almost connected",
         ["Somebody has to approve the installation first.", "You can close this window."],
-        {"type": "nango_oauth_callback_success"},
+        {"type": "nango_oauth_callback_success", "payload": dict(frame)},
     )
 
 

@@ -7,6 +7,7 @@ from starlette.routing import BaseRoute
 from carrick.api.routes import (
     cleanups,
     connect,
+    connect_page,
     connections,
     deployments,
     dryruns,
@@ -43,6 +44,7 @@ _GROUPS = (
     notifications,
     deployments,
     dryruns,
+    connect_page,
 )
 
 

@@ -177,12 +177,13 @@ async def change_settings(
     """Change settings; what is not named stays, `null` or an empty address resets."""
     for name in ("primary_url", "secondary_url"):
         await demand_url(rooms, getattr(body, name), [name])
-    changes = {name: getattr(body, name) for name in body.model_fields_set}
+    given = body.model_dump(exclude_none=True)
+    changes = {name: given.get(name) for name in body.model_fields_set}
     merged = {**asker.environment.settings, **changes}
     if merged.get("hmac_enabled") and not merged.get("hmac_key"):
         invalid(InvalidBody, [issue("An hmac can only be demanded with an hmac_key", ["hmac_key"])])
-    given = {name: value if value != "" else None for name, value in changes.items()}
-    changed = await rooms.environments.update_settings(asker.environment.row_id, given)
+    kept = {name: value if value != "" else None for name, value in changes.items()}
+    changed = await rooms.environments.update_settings(asker.environment.row_id, kept)
     return wrapped(await _shown(rooms, changed))
 
 

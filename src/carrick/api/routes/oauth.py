@@ -168,11 +168,11 @@ async def _arrived(
     nonce = rooms.chance.token_hex(16)
     if isinstance(outcome, Awaited):
         frame = pending_frame(outcome.integration_id, outcome.connection_id)
-        page = pending_page(nonce)
+        page = pending_page(nonce, frame)
         _set_cookie(rooms, page, name, cookie, outcome.lifetime_s)
     else:
         frame = success_frame(outcome.connection)
-        page = success_page(nonce)
+        page = success_page(nonce, frame)
         _set_cookie(rooms, page, name, None, 0)
     await rooms.popups.tell(popup.id, frame)
     return page

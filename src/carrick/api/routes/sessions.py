@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 from urllib.parse import urlencode, urlsplit
@@ -31,6 +32,7 @@ from carrick.api.urls import demand_url
 from carrick.environments import NewSession, session_tags
 from carrick.errors import InvalidBody, MissingAuthHeader
 from carrick.model.clock import Clock
+from carrick.operations import Opening
 
 routes = router("connect sessions")
 
@@ -81,7 +83,7 @@ async def get_session(
     assert asker.session is not None
     # The client drops the path of its host before it appends this one.
     path = urlsplit(rooms.settings.base_url).path
-    return wrapped(session_object(asker.session, f"{path}/"))
+    return wrapped(session_object(asker.session, asker.environment.settings, f"{path}/"))
 
 
 @routes.delete("/connect/session", status_code=204, response_model=None)
@@ -144,7 +146,22 @@ async def _new_session(
 
 
 async def _created(rooms: Rooms, asker: Asker, new: NewSession) -> Response:
-    session, token = await rooms.sessions.create(asker.environment.row_id, new)
+    """Make the session, and the operation that the connect page's notes are added to."""
+    operation_id = rooms.operations.new_id()
+    session, token = await rooms.sessions.create(
+        asker.environment.row_id, replace(new, operation_id=operation_id)
+    )
+    allowed = session.allowed_integrations or ()
+    opening = Opening(
+        environment_id=asker.environment.row_id,
+        type="auth",
+        action="connect_session",
+        integration_id=allowed[0] if len(allowed) == 1 else None,
+        message="A connect session was opened",
+        meta={"end_user_id": new.end_user.id} if new.end_user else {},
+        id=operation_id,
+    )
+    rooms.operations.record(opening, state="success")
     page = (rooms.settings.connect_url or f"{rooms.settings.base_url}/connect").rstrip("/")
     return wrapped(
         {

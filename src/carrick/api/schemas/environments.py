@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 from typing_extensions import TypedDict
 
 from carrick.api.routing import Strict
 from carrick.api.schemas.primitives import Text255, WebhookUrl
+from carrick.api.schemas.sessions import ConnectUiSettings, looks_of
 from carrick.api.times import with_z
 from carrick.model.environment import ApiKey, Environment
 
@@ -49,6 +50,27 @@ class ApiKeyDeletion(Strict):
     id: int
 
 
+class ThemeChanges(Strict):
+    """A colour of the connect page: that of its buttons, which links and marks follow."""
+
+    primary: Annotated[str, StringConstraints(pattern=r"^#[0-9a-fA-F]{6}$")]
+
+
+class ThemesChanges(Strict):
+    """Colours of the connect page by theme."""
+
+    light: ThemeChanges | None = None
+    dark: ThemeChanges | None = None
+
+
+class ConnectUiChanges(Strict):
+    """How the connect page looks; what is not named is as it is by default."""
+
+    showWatermark: bool = True
+    defaultTheme: Literal["light", "dark", "system"] = "system"
+    theme: ThemesChanges = Field(default_factory=ThemesChanges)
+
+
 class SettingsChanges(Strict):
     """`PATCH /environment/settings`; what is not named stays, `null` resets."""
 
@@ -62,6 +84,7 @@ class SettingsChanges(Strict):
     callback_url: WebhookUrl | None = None
     hmac_enabled: bool | None = None
     hmac_key: Annotated[str, StringConstraints(min_length=1, max_length=1024)] | None = None
+    connect_ui_settings: ConnectUiChanges | None = None
 
 
 # --- answers --------------------------------------------------------------------------------
@@ -140,6 +163,7 @@ class SettingsObject(TypedDict):
     hmac_enabled: bool
     hmac_key_set: bool
     public_key: str
+    connect_ui_settings: ConnectUiSettings
 
 
 class SettingsAnswer(TypedDict):
@@ -189,4 +213,5 @@ def settings_object(settings: Mapping[str, Any], public_key: str) -> SettingsObj
         "hmac_enabled": bool(settings.get("hmac_enabled", False)),
         "hmac_key_set": bool(settings.get("hmac_key")),
         "public_key": public_key,
+        "connect_ui_settings": looks_of(settings),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import Field
@@ -143,12 +144,7 @@ class SessionAnswer(TypedDict):
     data: SessionObject
 
 
-_PRIMARY = "#00B2E3"
-_LOOKS: ConnectUiSettings = {
-    "showWatermark": True,
-    "defaultTheme": "system",
-    "theme": {"light": {"primary": _PRIMARY}, "dark": {"primary": _PRIMARY}},
-}
+_PRIMARY: ThemeColours = {"primary": "#00B2E3"}
 
 
 def defaults_of(
@@ -177,11 +173,27 @@ def overrides_of(overrides: dict[str, SessionOverrides] | None) -> dict[str, Any
     return {name: each.model_dump(exclude_none=True) for name, each in (overrides or {}).items()}
 
 
-def session_object(session: ConnectSession, websockets_path: str) -> SessionObject:
-    """Return a session as the connect page reads it."""
+def looks_of(settings: Mapping[str, Any]) -> ConnectUiSettings:
+    """Return how the connect page looks in an environment of these settings."""
+    chosen = settings.get("connect_ui_settings") or {}
+    theme = chosen.get("theme") or {}
+    return {
+        "showWatermark": chosen.get("showWatermark", True),
+        "defaultTheme": chosen.get("defaultTheme", "system"),
+        "theme": {
+            "light": theme.get("light") or _PRIMARY,
+            "dark": theme.get("dark") or _PRIMARY,
+        },
+    }
+
+
+def session_object(
+    session: ConnectSession, settings: Mapping[str, Any], websockets_path: str
+) -> SessionObject:
+    """Return a session of an environment with these settings, as the connect page reads it."""
     shown: SessionObject = {
         "endUser": end_user_object(session.end_user),
-        "connectUISettings": _LOOKS,
+        "connectUISettings": looks_of(settings),
         "websocketsPath": websockets_path,
     }
     if session.allowed_integrations is not None:
