@@ -59,7 +59,9 @@ def discover(server_url: str) -> Asking[SignIn]:
     for url in _of_issuer(issuer):
         document = yield from _document(url)
         if document is not None:
-            return _read(document, issuer, resource, scopes)
+            found = _read(document, issuer, resource, scopes)
+            _demand_encrypted(server_url, found)
+            return found
     raise ProviderAnswerInvalid(f"{_host(issuer)} does not say how to sign in.")
 
 
@@ -120,6 +122,15 @@ def _read(
         auth_methods=tuple(_texts(document.get("token_endpoint_auth_methods_supported"))),
         takes_documents=document.get("client_id_metadata_document_supported") is True,
     )
+
+
+def _demand_encrypted(server_url: str, sign_in: SignIn) -> None:
+    """Demand https of everything that an https server points to: codes and tokens go there."""
+    pointed = (sign_in.authorization_url, sign_in.token_url, sign_in.registration_url)
+    if server_url.startswith("https:") and not all(
+        url is None or url.startswith("https:") for url in pointed
+    ):
+        raise ProviderAnswerInvalid(f"{_host(server_url)} is signed in to without encryption.")
 
 
 def _first_server(protected: Mapping[str, Any]) -> str:
