@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from tests.lifecycle.house import CLEANUP, SETUP, House
 
 RETRIES_AFTER_WRITE = """
@@ -15,6 +16,14 @@ async def function(ctx: EventContext) -> None:
     if ctx.attempt == 1:
         raise ValueError("later than the writes")
     await ctx.set_metadata({"ids": [first.data["id"], second.data["id"]]})
+"""
+
+#: A cleanup that tells what it was told.
+EFFECTS = """
+@create_on_event(event="pre-connection-deletion", description="Tell", waits=[0.01])
+async def function(ctx: EventContext) -> None:
+    found = [[effect.method, effect.endpoint, effect.state] for effect in ctx.effects]
+    await ctx.post("/api/echo", data={"effects": found})
 """
 
 
@@ -75,6 +84,32 @@ async def test_an_unknown_outcome_is_sent_again_and_flagged(house: House) -> Non
     assert len({call.idempotency_key for call in calls}) == 1
     log = await house.messages(event.operation_id)
     assert any("outcome of an earlier send is unknown" in line for line in log)
+
+
+@pytest.mark.parametrize("second", ["refused by the provider", "never sent"])
+async def test_an_outcome_stays_unknown_until_the_provider_says_success(
+    house: House, second: str
+) -> None:
+    """A second send that fails, or never leaves, says nothing about what the first one did."""
+    address = "https://elsewhere.example" if second == "never sent" else ""
+    source = f"""
+@create_on_event(event="post-connection-creation", description="x", waits=[0.01], attempts=2)
+async def function(ctx: EventContext) -> None:
+    options = {{"base_url_override": "{address}"}} if ctx.attempt == 2 and "{address}" else {{}}
+    await ctx.post("/webhooks", data={{"url": "https://app.example/in"}}, **options)
+"""
+    await house.deploy({"setup": source, "clean-up": EFFECTS})
+    # The provider does the first one's work and is cut off before it can say so.
+    house.provider.fail("close", path="/webhooks", method="POST", times=1, after=True)
+    house.provider.fail("status", path="/webhooks", method="POST", times=1, status=503)
+    row_id = (await house.connect(house.provider.add_account("a"))).connection.row_id
+    (event,) = await house.finished(row_id)
+    assert event.state.value == "failed"
+
+    await house.delete()
+    await house.finished(row_id)
+    told = [json.loads(call.body) for call in house.writes("POST", "/api/echo")]
+    assert told == [{"effects": [["POST", "/webhooks", "unknown"]]}]
 
 
 async def test_on_unknown_park_stops_there(house: House) -> None:

@@ -170,12 +170,15 @@ class Recorder:
     async def finish(self, name: WriteKey, answer: Answer, *, resent: bool) -> Answer:
         """Record what the provider answered and return what the function is told.
 
-        A DELETE that was sent again and finds nothing left has done its work: 204.
+        A DELETE that was sent again and finds nothing left has done its work: 204. Any other
+        answer but a success, to a write that was sent again, says nothing about the earlier send:
+        what that one did stays unknown.
         """
         gone = resent and name.method == "DELETE" and answer.status in (404, 410)
         told = Answer(204, {}, b"") if gone else answer
         succeeded = 200 <= told.status < 300
-        state = EntryState.SUCCEEDED if succeeded else EntryState.ANSWERED
+        otherwise = EntryState.SENDING if resent else EntryState.ANSWERED
+        state = EntryState.SUCCEEDED if succeeded else otherwise
         sealed = self.journal.seal(name.context, told)
 
         async def unit(tx: Tx) -> None:
@@ -189,8 +192,10 @@ class Recorder:
         await self.journal.faults.reached(Point.AFTER_RECORD)
         return told
 
-    async def unsent(self, name: WriteKey) -> None:
-        """Record that the write certainly never left."""
+    async def unsent(self, name: WriteKey, *, resent: bool) -> None:
+        """Record that the write certainly never left, unless an earlier send of it may have."""
+        if resent:
+            return
 
         async def unit(tx: Tx) -> None:
             await self.demand(tx)

@@ -167,7 +167,7 @@ class RunCalls:
             sent = await self._send(params, {"Idempotency-Key": name.idempotency_key})
         except CarrickError as error:
             if not error.sent:  # refused on our side, or never left: its outcome is known
-                await self.recorder.unsent(name)
+                await self.recorder.unsent(name, resent=step.resent)
             raise
         await faults.reached(Point.AFTER_ANSWER)
         answer = Answer(sent.status, sent.headers, sent.body)
