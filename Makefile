@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint format faults bench lock migration clean
+.PHONY: help venv demo test lint format faults bench chaos lock migration clean
 
 help:
 	@echo "make demo       a server, a provider and an app to connect, on this machine"
@@ -16,6 +16,7 @@ help:
 	@echo "make test-real  tests against real third-party servers"
 	@echo "make faults     kill a server at every instant of every journey (takes long)"
 	@echo "make bench      measure speed and memory"
+	@echo "make chaos      kill processes at random under load: MINUTES=2, or KILLS=10000, STORE=sqlite"
 	@echo "make lock       renew requirements.lock from pyproject.toml"
 	@echo "make migration  write the first migration anew, or with name=… the next one"
 
@@ -55,6 +56,10 @@ faults: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m bench
+
+chaos: $(READY)
+	$(BIN)/python -m tests.chaos $(if $(KILLS),--kills $(KILLS),--minutes $(or $(MINUTES),2)) \
+		$(if $(filter sqlite,$(STORE)),--sqlite)
 
 lock: $(READY)
 	$(BIN)/uv pip compile --universal --generate-hashes --no-header --group dev \

@@ -58,7 +58,6 @@ def test_the_commands_are_these() -> None:
         "cleanups force",
         "cleanups list",
         "cleanups retry",
-        "cleanups show",
         "compile",
         "connections delete",
         "connections list",

@@ -238,27 +238,23 @@ class Deployments:
         return await self._store.read(unit)
 
     async def resolve(
-        self, environment_id: int, integration_id: str, name: str, event: Event
+        self, environment_id: int, integration_id: str, name: str
     ) -> FunctionRef | None:
-        """Return a function as it is active, else as the last active deployment that had it.
-
-        A name that has gone to a function of another event is not that function.
-        """
+        """Return a function as it is active, else as the last deployment that had it had it."""
 
         async def unit(tx: Tx) -> FunctionRef | None:
-            return await self.resolve_in(tx, environment_id, integration_id, name, event)
+            return await self.resolve_in(tx, environment_id, integration_id, name)
 
         return await self._store.read(unit)
 
     async def resolve_in(
-        self, tx: Tx, environment_id: int, integration_id: str, name: str, event: Event
+        self, tx: Tx, environment_id: int, integration_id: str, name: str
     ) -> FunctionRef | None:
         """Return the same within a transaction."""
-        wanted = (integration_id, name, event)
         for function in await self._active_in(tx, environment_id):
-            if (function.integration_id, function.name, function.event) == wanted:
+            if (function.integration_id, function.name) == (integration_id, name):
                 return function
-        return await table.latest_function(tx, environment_id, integration_id, name, event)
+        return await table.latest_function(tx, environment_id, integration_id, name)
 
     async def list_deployments(
         self, environment_id: int, *, limit: int = 50, before: int | None = None

@@ -359,8 +359,7 @@ def _told(error: DatabaseError) -> Exception:
 
 
 def _unavailable(error: BaseException) -> StoreUnavailable:
-    cause = getattr(error, "orig", None) or error
-    reason = str(cause).strip() or type(cause).__name__  # a timeout, for one, says nothing
+    reason = str(getattr(error, "orig", None) or error or type(error).__name__)
     said = reason.splitlines()[0][:200]
     if _is_damage(error):
         return StoreDamaged(

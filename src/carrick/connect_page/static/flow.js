@@ -1,6 +1,6 @@
 // From the token to the connection: which view follows which.
 
-import { button, linkable } from './element.js';
+import { button } from './element.js';
 import { describe } from './describe.js';
 import { Form } from './form.js';
 import { bodyOf, routeOf, signsIn } from './modes.js';
@@ -97,13 +97,12 @@ export class Flow {
         const { integration, provider, session } = this;
         const key = integration.unique_key;
         const preset = session.integrations_config_defaults?.[key]?.connection_config ?? {};
-        const again = Boolean(session.isReconnecting);
         this.form = new Form({
             integration,
             provider,
-            questions: questionsFor(provider, integration, preset, again),
+            questions: questionsFor(provider, integration, preset),
             guide: session.overrides?.[key]?.docs_connect ?? provider.docs_connect ?? null,
-            again,
+            again: Boolean(session.isReconnecting),
             back: this.integrations.length > 1 ? () => this.#list() : null,
             note: (event) => this.#note(event, key),
             send: () => this.#send(),
@@ -170,7 +169,6 @@ export class Flow {
         this.dialog.show(successView(this.integration, {
             again: Boolean(this.session.isReconnecting),
             pending: Boolean(connected.isPending),
-            install: linkable(connected.installUrl),
             finish: this.host.embedded && (() => this.leave('finish')),
         }));
     }
