@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,32 @@ async def test_a_parked_cleanup_is_listed_and_forced(desk: Desk, tmp_path: Path)
     assert (answer.status, answer.code) == (404, "not_found")
     answer = await desk.ask("POST", "/cleanups/x/retry")
     assert (answer.status, answer.code) == (400, "invalid_uri_params")
+
+
+async def test_parked_cleanups_are_told_from_others_shown_and_retried_together(
+    desk: Desk, tmp_path: Path
+) -> None:
+    """`state=parked` leaves out the rest; one is shown by its id; `retry` takes them all."""
+    await deploy(desk, tmp_path / "1", {"cleanup": REFUSING})
+    for name in ("one", "two"):
+        await desk.connected(name)
+        await desk.ask("DELETE", f"/connections/{name}?provider_config_key=acme")
+    listed = (await desk.ask("GET", "/cleanups?state=parked")).json["data"]
+    assert [one["connection_id"] for one in listed] == ["one", "two"]
+    shown = (await desk.ask("GET", f"/cleanups/{listed[1]['id']}")).json["data"]
+    assert shown == listed[1]
+    assert shown["error_message"]
+    operation = await desk.ask("GET", f"/operations/{shown['operation_id']}")
+    assert "attempt 1" in json.dumps(operation.json["data"]["messages"])
+    assert (await desk.ask("GET", "/cleanups/999999")).status == 404
+    assert (await desk.ask("GET", "/cleanups?state=odd")).status == 400
+    key = await desk.key("environment:connections:list")
+    assert (await desk.ask("POST", "/cleanups/retry", {}, key=key)).status == 403
+
+    answer = await desk.ask("POST", "/cleanups/retry", {"integration_id": "nope"})
+    assert answer.json == {"data": {"retried": 0}}
+    answer = await desk.ask("POST", "/cleanups/retry")
+    assert answer.json == {"data": {"retried": 2}}
 
 
 async def test_operations_are_listed_filtered_and_read(desk: Desk, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from carrick.store.tables import environments
 from carrick.store.unit import Store, Tx
 from carrick.testing.clock import FakeClock
 
-VALIDATE = Event.VALIDATE_CONNECTION
+VALIDATE, CLEANUP = Event.VALIDATE_CONNECTION, Event.PRE_CONNECTION_DELETION
 
 FUNCTION = """from carrick import EventContext, create_on_event
 @create_on_event(event="{event}", description="{description}")
@@ -36,12 +36,12 @@ async def function(ctx: EventContext) -> None:
 """
 
 
-def bundle(**functions: str) -> Bundle:
+def bundle(event: Event = VALIDATE, **functions: str) -> Bundle:
     """Make a bundle: `integration__name="description"`."""
     files = {}
     for label, description in functions.items():
         integration_id, name = label.split("__")
-        text = FUNCTION.format(event=VALIDATE.value, description=description)
+        text = FUNCTION.format(event=event.value, description=description)
         files[f"{integration_id}/on_events/{name}.py"] = text.encode()
     return pack(make_project(files))
 
@@ -334,14 +334,14 @@ async def test_a_function_that_was_removed_is_still_found(
     await deployments.deploy(environment_id, bundle(a__one="1", a__two="2"))
     await deployments.deploy(environment_id, bundle(a__one="3"), allow_removals=True)
 
-    one = await deployments.resolve(environment_id, "a", "one")
-    two = await deployments.resolve(environment_id, "a", "two")
+    one = await deployments.resolve(environment_id, "a", "one", VALIDATE)
+    two = await deployments.resolve(environment_id, "a", "two", VALIDATE)
 
     assert one is not None
     assert one.declaration.description == "3"
     assert two is not None
     assert two.declaration.description == "2"
-    assert await deployments.resolve(environment_id, "a", "never") is None
+    assert await deployments.resolve(environment_id, "a", "never", VALIDATE) is None
 
 
 async def test_after_a_rollback_the_active_code_wins(
@@ -352,10 +352,44 @@ async def test_after_a_rollback_the_active_code_wins(
     await deployments.deploy(environment_id, bundle(a__one="2"))
     await deployments.rollback(environment_id, 1)
 
-    found = await deployments.resolve(environment_id, "a", "one")
+    found = await deployments.resolve(environment_id, "a", "one", VALIDATE)
 
     assert found is not None
     assert found.declaration.description == "1"
+
+
+async def test_a_removed_function_is_what_ran_last(
+    deployments: Deployments, environment_id: int, clock: FakeClock
+) -> None:
+    """A deployment that was rolled back did not have it last, though its number is higher."""
+    await deployments.deploy(environment_id, bundle(a__one="good"))
+    clock.move(1)
+    await deployments.deploy(environment_id, bundle(a__one="bad"))
+    clock.move(1)
+    await deployments.rollback(environment_id, 1)
+    clock.move(1)
+    await deployments.deploy(environment_id, bundle(a__two="1"), allow_removals=True)
+
+    found = await deployments.resolve(environment_id, "a", "one", VALIDATE)
+
+    assert found is not None
+    assert found.declaration.description == "good"
+
+
+async def test_a_name_that_went_to_another_event_is_another_function(
+    deployments: Deployments, environment_id: int
+) -> None:
+    """What waits to run as a cleanup is never run by the check that has its name now."""
+    await deployments.deploy(environment_id, bundle(CLEANUP, a__one="cleans up"))
+    await deployments.deploy(environment_id, bundle(a__one="validates"), allow_removals=True)
+
+    cleanup = await deployments.resolve(environment_id, "a", "one", CLEANUP)
+    check = await deployments.resolve(environment_id, "a", "one", VALIDATE)
+
+    assert cleanup is not None
+    assert check is not None
+    assert cleanup.declaration.description == "cleans up"
+    assert check.declaration.description == "validates"
 
 
 async def test_another_node_puts_a_bundle_on_its_own_disk(

@@ -9,11 +9,12 @@ import pytest
 from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
 
+from carrick.errors import StoreUnavailable
 from carrick.model.faults import Point
 from carrick.store.tables import store_facts
 from carrick.store.unit import Store, Tx, open_store, ping, running
 from carrick.testing.clock import FakeClock
-from carrick.testing.faults import Hold, PlannedFaults
+from carrick.testing.faults import Hold, PlannedFaults, fail_with
 
 
 def _add(name: str, value: str = "1") -> Callable[[Tx], Awaitable[None]]:
@@ -71,6 +72,20 @@ async def test_an_error_that_rests_on_a_write_beside_it_is_told_after_that_write
             await refused
 
     assert not told_early
+
+
+async def test_a_failure_without_words_is_told_and_ends_nothing(
+    store_url: str, clock: FakeClock
+) -> None:
+    """A time-out has no message: its unit is told that the store is away, and the next one runs."""
+    faults = PlannedFaults()
+    faults.plan(Point.BEFORE_COMMIT, fail_with(TimeoutError()))
+    async with running(open_store(store_url, clock, faults)) as store:
+        with pytest.raises(StoreUnavailable, match="TimeoutError"):
+            await store.write(_add("a"))
+        await store.write(_add("b"))
+
+        assert await store.read(_names) == ["b"]
 
 
 async def test_a_unit_that_raises_leaves_nothing(store: Store) -> None:

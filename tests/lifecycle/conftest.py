@@ -14,6 +14,7 @@ from carrick.environments import NewIntegration
 from carrick.lifecycle.rooms import Timing
 from carrick.settings import Settings
 from carrick.testing.fake_provider import FakeProvider
+from carrick.testing.faults import PlannedFaults
 
 
 @pytest.fixture
@@ -30,12 +31,18 @@ def timing() -> Timing:
 
 
 @pytest.fixture
+def faults() -> PlannedFaults:
+    """What happens at fault points: nothing, until a test plans something."""
+    return PlannedFaults()
+
+
+@pytest.fixture
 async def house(
-    store_url: str, tmp_path: Path, provider: FakeProvider, timing: Timing
+    store_url: str, tmp_path: Path, provider: FakeProvider, timing: Timing, faults: PlannedFaults
 ) -> AsyncIterator[House]:
     """A running server on each database, with one integration that talks to the provider."""
     settings = settings_for(store_url, tmp_path, provider)
-    async with running(settings, timing=timing, migrate_first=True) as app:
+    async with running(settings, timing=timing, migrate_first=True, faults=faults) as app:
         environment = await app.rooms.environments.by_name("dev")
         assert environment is not None
         await app.rooms.integrations.create(

@@ -8,11 +8,13 @@ import json
 import pytest
 from tests.lifecycle.house import CLEANUP, SETUP, VALIDATE, House
 
-from carrick.errors import UnknownConnection
+from carrick.errors import StoreUnavailable, UnknownConnection
 from carrick.model.connection import ConnectionState
 from carrick.model.event import Declaration, Event
+from carrick.model.faults import Point
 from carrick.store import events as event_rows
 from carrick.store import integrations as integration_rows
+from carrick.testing.faults import PlannedFaults, fail_with
 
 RECORDS = """
 @create_on_event(event="{event}", description="Leave a trace", waits=[0.01], attempts={attempts})
@@ -257,6 +259,64 @@ async def test_a_removed_functions_last_version_still_cleans_up(house: House) ->
     await lifecycle.retry_cleanup(house.environment.row_id, parked.id)
     await house.finished(row_id)
     assert house.provider.webhooks == []
+
+
+async def test_all_parked_cleanups_are_retried_at_once(house: House) -> None:
+    """After a deploy that mends them one call is enough; other integrations' stay parked."""
+    account = house.provider.add_account("a")
+    await house.deploy({"setup": SETUP, "cleanup": PARKS})
+    row_ids = []
+    for name in ("one", "two", "three"):
+        row_ids.append((await house.connect(account, name)).connection.row_id)
+        await house.finished(row_ids[-1])
+        assert (await house.delete(name)).state == "parked"
+    await house.deploy({"setup": SETUP, "cleanup": CLEANUP})
+    lifecycle, environment_id = house.app.services.lifecycle, house.environment.row_id
+    assert await lifecycle.retry_cleanups(environment_id, "another") == 0
+    assert len(await lifecycle.cleanups(environment_id, only_parked=True)) == 3
+
+    assert await lifecycle.retry_cleanups(environment_id, "acme") == 3
+
+    for row_id in row_ids:
+        await house.finished(row_id)
+    assert house.provider.webhooks == []
+    assert await lifecycle.retry_cleanups(environment_id) == 0
+
+
+async def test_a_rollback_in_the_middle_of_an_attempt_is_for_the_next(house: House) -> None:
+    """The attempt that runs is the newer code's; the one after it runs what was rolled back to."""
+    setup = "post-connection-creation"
+    await house.deploy({"setup": records("old", setup, attempts=3)})
+    newer = records("new", setup, attempts=3, then='raise ValueError("a mistake")')
+    await house.deploy({"setup": newer})
+    house.provider.fail("slow", path="/webhooks", method="POST", delay_s=1.0, times=1)
+    row_id = (await house.connect(house.provider.add_account("a"))).connection.row_id
+    await house.provider.until(lambda: len(house.writes()) == 1)
+
+    await house.app.rooms.deployments.rollback(house.environment.row_id, 1)
+    (event,) = await house.finished(row_id)
+
+    urls = [json.loads(call.body)["url"] for call in house.writes()]
+    assert urls == ["https://new.example", "https://old.example"]
+    assert event.state.value == "done"
+
+
+async def test_a_deploy_that_fails_half_way_changes_nothing(
+    house: House, faults: PlannedFaults
+) -> None:
+    """Written and not yet active, then an error: the deployment before is the active one, whole."""
+    await house.deploy({"setup": SETUP, "cleanup": CLEANUP})
+    deployments, environment_id = house.app.rooms.deployments, house.environment.row_id
+    before = await deployments.functions(environment_id)
+    for point in (Point.DEPLOYMENT_WRITTEN, Point.DEPLOYMENT_ACTIVATED):
+        faults.plan(point, fail_with(StoreUnavailable("the disk is full")))
+        with pytest.raises(StoreUnavailable):
+            await house.deploy({"setup": SETUP.replace("Register", "Set")})
+
+    assert await deployments.functions(environment_id) == before
+    assert [one.number for one in await deployments.list_deployments(environment_id)] == [1]
+    await house.deploy({"setup": SETUP.replace("Register", "Set")})
+    assert [one.number for one in await deployments.list_deployments(environment_id)] == [2, 1]
 
 
 async def test_a_forced_cleanup_lets_the_connection_go(house: House) -> None:

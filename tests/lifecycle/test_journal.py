@@ -136,6 +136,46 @@ async def test_a_delete_sent_again_that_finds_nothing_is_done(house: House) -> N
     assert len(deletes) == 2
 
 
+async def test_an_unknown_outcome_stays_unknown_until_a_send_succeeds(house: House) -> None:
+    """A refused second send says nothing of the first: the third is still not stopped by a 404."""
+    await house.deploy({"setup": SETUP, "cleanup": CLEANUP})
+    row_id = (await house.connect(house.provider.add_account("a"))).connection.row_id
+    await house.finished(row_id)
+    house.provider.fail("close", path="/webhooks/*", method="DELETE", times=1, after=True)
+    house.provider.fail("status", path="/webhooks/*", method="DELETE", times=1, status=503)
+    await house.delete()
+    events = await house.finished(row_id)
+    assert [event.state.value for event in events] == ["done", "done"]
+    assert len([call for call in house.provider.calls if call.method == "DELETE"]) == 3
+
+
+async def test_a_setup_that_may_have_written_is_not_superseded(house: House) -> None:
+    """A write nobody knows the outcome of keeps its setup alive, whatever was answered later."""
+    waits = SETUP.replace("waits=[0.01]", "waits=[0.01, 3600]")
+    await house.deploy({"setup": waits, "cleanup": CLEANUP})
+    house.provider._state.honour_idempotency_keys = True
+    house.provider.fail("close", path="/webhooks", method="POST", times=1, after=True)
+    house.provider.fail("status", path="/webhooks", method="POST", times=1, status=503)
+    row_id = (await house.connect(house.provider.add_account("a"))).connection.row_id
+    await house.until(row_id, lambda events: events[0].attempt == 2)
+    assert (await house.delete()).state == "done"
+    assert house.provider.webhooks == []
+
+
+async def test_a_gateways_timeout_is_an_unknown_outcome(house: House) -> None:
+    """A gateway that got no answer does not know either: the DELETE may have been carried out."""
+    await house.deploy({"setup": SETUP, "cleanup": CLEANUP})
+    row_id = (await house.connect(house.provider.add_account("a"))).connection.row_id
+    await house.finished(row_id)
+    gateway = {"path": "/webhooks/*", "method": "DELETE", "status": 504, "after": True}
+    house.provider.fail("status", **gateway)
+    await house.delete()
+    events = await house.finished(row_id)
+    assert [event.state.value for event in events] == ["done", "done"]
+    log = await house.messages(events[-1].operation_id)
+    assert any("outcome of an earlier send is unknown" in line for line in log)
+
+
 async def test_a_metadata_write_happens_once(house: House) -> None:
     """What the app wrote between two attempts is not written over by the second."""
     writes_then_fails = """

@@ -58,6 +58,7 @@ def test_the_commands_are_these() -> None:
         "cleanups force",
         "cleanups list",
         "cleanups retry",
+        "cleanups show",
         "compile",
         "connections delete",
         "connections list",

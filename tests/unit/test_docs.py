@@ -46,3 +46,15 @@ def test_every_key_of_a_provider_is_documented(table: str) -> None:
     page = (DOCS / "providers.md").read_text()
     known = getattr(keys, table)
     assert {name for name in known if not re.search(rf"[`{{ ]{name}\b", page)} == set()
+
+
+def test_every_promise_is_shown_by_a_test_that_exists() -> None:
+    """The reliability page names tests; one that was renamed or removed shows nothing."""
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (DOCS / "reliability.md").read_text())
+    missing = [
+        f"{path}::{test}"
+        for path, test in named
+        if f"def {test}(" not in (DOCS.parent / path).read_text()
+    ]
+    assert len(named) > 10
+    assert missing == []

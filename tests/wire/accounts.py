@@ -36,21 +36,21 @@ async def connected(
     return integration_id, account
 
 
-async def integrate_oauth(server: ServerProcess) -> str:
+async def integrate_oauth(server: ServerProcess, provider: str = "oauth2") -> str:
     """Make an integration of the test's own that knows an OAuth 2 client of the provider."""
-    provider = server.provider
+    url = server.provider.url
     return await integrate(
         server,
-        provider="oauth2",
+        provider=provider,
         credentials={
             "type": "OAUTH2",
-            "client_id": provider.client_id,
-            "client_secret": provider.client_secret,
+            "client_id": server.provider.client_id,
+            "client_secret": server.provider.client_secret,
         },
         integration_config={
-            "authorization_url": f"{provider.url}/oauth/authorize",
-            "token_url": f"{provider.url}/oauth/token",
-            "base_url": provider.url,
+            "authorization_url": f"{url}/oauth/authorize",
+            "token_url": f"{url}/oauth/token",
+            "base_url": url,
         },
     )
 

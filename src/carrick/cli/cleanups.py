@@ -19,20 +19,26 @@ def group() -> typer.Typer:
     """Build the group of commands."""
     app = typer.Typer(name="cleanups", help="Cleanups of deleted connections that are not done.")
     app.command("list")(list_cleanups)
+    app.command("show")(show)
     app.command("retry")(retry)
     app.command("force")(force)
     return app
 
 
 def list_cleanups(
-    environment: EnvironmentOption = "dev", limit: LimitOption = 50, as_json: JsonOption = False
+    parked: Annotated[
+        bool, typer.Option("--parked", help="Only those that wait for a person.")
+    ] = False,
+    environment: EnvironmentOption = "dev",
+    limit: LimitOption = 50,
+    as_json: JsonOption = False,
 ) -> None:
-    """List cleanups that are not done, parked ones first."""
+    """List cleanups that are not done, parked ones first, with the reason of each."""
     from carrick.cli.access import with_client
     from carrick.cli.output import print_json, print_table, styled
 
     async def listed(client: Client) -> list[JSONObject]:
-        return await client.cleanups(limit=limit)
+        return await client.cleanups(state="parked" if parked else None, limit=limit)
 
     found = with_client(environment, listed)
     if as_json:
@@ -55,23 +61,61 @@ def list_cleanups(
     print_table(columns, rows, empty="Every cleanup is done.")
 
 
-def retry(
+def show(
     cleanup_id: CleanupArgument,
     environment: EnvironmentOption = "dev",
     as_json: JsonOption = False,
 ) -> None:
-    """Try a parked cleanup again, with the function as it is deployed now."""
+    """Show a cleanup with the history of its attempts."""
+    from carrick.cli.access import with_client
+    from carrick.cli.output import print_facts, print_json, print_line
+
+    async def find(client: Client) -> tuple[JSONObject, JSONObject]:
+        cleanup = await client.cleanup(cleanup_id)
+        return cleanup, await client.operation(str(cleanup["operation_id"]))
+
+    cleanup, operation = with_client(environment, find)
+    messages: Any = operation.get("messages") or ()
+    if as_json:
+        print_json({**cleanup, "messages": messages})
+        return
+    print_facts(list(cleanup.items()))
+    for message in messages:
+        when, level = message.get("created_at"), message.get("level")
+        print_line(f"{when}  {level:>5}  {message.get('message')}")
+
+
+def retry(
+    cleanup_id: Annotated[str | None, typer.Argument(help="The cleanup's id.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every parked one.")] = False,
+    integration: Annotated[
+        str | None, typer.Option("--integration", "-i", help="With --all: only this one's.")
+    ] = None,
+    environment: EnvironmentOption = "dev",
+    as_json: JsonOption = False,
+) -> None:
+    """Try parked cleanups again, with the functions as they are deployed now."""
     from carrick.cli.access import with_client
     from carrick.cli.output import print_json, print_line
 
-    async def again(client: Client) -> JSONObject:
-        return await client.retry_cleanup(cleanup_id)
+    if every == (cleanup_id is not None):
+        raise typer.BadParameter("Name one cleanup, or give --all.")
+    if integration is not None and not every:
+        raise typer.BadParameter("--integration goes with --all.")
 
-    answer = with_client(environment, again)
+    async def again(client: Client) -> int:
+        if cleanup_id is None:
+            return await client.retry_cleanups(integration_id=integration)
+        await client.retry_cleanup(cleanup_id)
+        return 1
+
+    retried = with_client(environment, again)
     if as_json:
-        print_json(answer)
-    else:
+        print_json({"retried": retried})
+    elif cleanup_id is not None:
         print_line(f"Cleanup {cleanup_id} is tried again.")
+    else:
+        print_line(f"Parked cleanups that are tried again: {retried}.")
 
 
 def force(

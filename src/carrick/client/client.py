@@ -145,9 +145,18 @@ class Client:
         """Run a failed setup again."""
         return _data(await self._call("POST", f"/operations/{_part(operation_id)}/retry", {}))
 
-    async def cleanups(self, *, limit: int = 50) -> list[JSONObject]:
-        """Return the cleanups that are not done, parked ones first."""
-        return await self._list("/cleanups", limit=limit)
+    async def cleanups(self, *, state: str | None = None, limit: int = 50) -> list[JSONObject]:
+        """Return the cleanups that are not done, or only those that are parked."""
+        return await self._list("/cleanups", {"state": state}, limit=limit)
+
+    async def cleanup(self, cleanup_id: str) -> JSONObject:
+        """Return a cleanup that is not done."""
+        return _data(await self._call("GET", f"/cleanups/{_part(cleanup_id)}"))
+
+    async def retry_cleanups(self, *, integration_id: str | None = None) -> int:
+        """Try every parked cleanup again, or those of one integration; return how many."""
+        body: JSONObject = {"integration_id": integration_id} if integration_id else {}
+        return int(str(_data(await self._call("POST", "/cleanups/retry", body))["retried"]))
 
     async def retry_cleanup(self, cleanup_id: str) -> JSONObject:
         """Try a parked cleanup again."""

@@ -238,23 +238,27 @@ class Deployments:
         return await self._store.read(unit)
 
     async def resolve(
-        self, environment_id: int, integration_id: str, name: str
+        self, environment_id: int, integration_id: str, name: str, event: Event
     ) -> FunctionRef | None:
-        """Return a function as it is active, else as the last deployment that had it had it."""
+        """Return a function as it is active, else as the last active deployment that had it.
+
+        A name that has gone to a function of another event is not that function.
+        """
 
         async def unit(tx: Tx) -> FunctionRef | None:
-            return await self.resolve_in(tx, environment_id, integration_id, name)
+            return await self.resolve_in(tx, environment_id, integration_id, name, event)
 
         return await self._store.read(unit)
 
     async def resolve_in(
-        self, tx: Tx, environment_id: int, integration_id: str, name: str
+        self, tx: Tx, environment_id: int, integration_id: str, name: str, event: Event
     ) -> FunctionRef | None:
         """Return the same within a transaction."""
+        wanted = (integration_id, name, event)
         for function in await self._active_in(tx, environment_id):
-            if (function.integration_id, function.name) == (integration_id, name):
+            if (function.integration_id, function.name, function.event) == wanted:
                 return function
-        return await table.latest_function(tx, environment_id, integration_id, name)
+        return await table.latest_function(tx, environment_id, integration_id, name, event)
 
     async def list_deployments(
         self, environment_id: int, *, limit: int = 50, before: int | None = None

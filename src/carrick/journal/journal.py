@@ -26,6 +26,8 @@ from carrick.vault import Vault
 
 #: Name space of idempotency keys: any fixed UUID, it only has to stay the same.
 _NAMESPACE = uuid.UUID("6f0a6a52-5a0e-4c55-9c3e-2f6f3c1d9b57")
+#: Answers of gateways that got none themselves: the write may have been carried out.
+_NOBODY_KNOWS = frozenset({408, 502, 504})
 #: Bytes of an answer's body that are kept.
 MAX_RECORDED = 256 * 1024
 
@@ -172,12 +174,13 @@ class Recorder:
 
         A DELETE that was sent again and finds nothing left has done its work: 204. Any other
         answer but a success, to a write that was sent again, says nothing about the earlier send:
-        what that one did stays unknown.
+        what that one did stays unknown. Nor does a gateway know that got no answer itself.
         """
         gone = resent and name.method == "DELETE" and answer.status in (404, 410)
         told = Answer(204, {}, b"") if gone else answer
         succeeded = 200 <= told.status < 300
-        otherwise = EntryState.SENDING if resent else EntryState.ANSWERED
+        is_unknown = resent or told.status in _NOBODY_KNOWS
+        otherwise = EntryState.SENDING if is_unknown else EntryState.ANSWERED
         state = EntryState.SUCCEEDED if succeeded else otherwise
         sealed = self.journal.seal(name.context, told)
 

@@ -105,7 +105,7 @@ class Drain:
         if connection is None or connection.state is ConnectionState.GONE:
             return _not_run(event, "the connection is gone")
         function = await self._rooms.deployments.resolve(
-            event.environment_id, connection.integration_id, event.function
+            event.environment_id, connection.integration_id, event.function, event.event
         )
         if function is None:
             return _not_run(event, f"no deployment has a function named {event.function}")

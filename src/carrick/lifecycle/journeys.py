@@ -106,16 +106,75 @@ class Lifecycle:
     # --- what was left over -----------------------------------------------------------------
 
     async def cleanups(
-        self, environment_id: int, *, limit: int = 100, after: int | None = None
+        self,
+        environment_id: int,
+        *,
+        limit: int = 100,
+        after: int | None = None,
+        only_parked: bool = False,
     ) -> Sequence[Cleanup]:
         """Return cleanups that are not done, oldest first."""
 
         async def unit(tx: Tx) -> list[CleanupRow]:
             return await event_rows.unfinished_cleanups(
-                tx, environment_id, limit=limit, after=after
+                tx, environment_id, limit=limit, after=after, only_parked=only_parked
             )
 
         return [_cleanup(row) for row in await self._rooms.store.read(unit)]
+
+    async def cleanup(self, environment_id: int, cleanup_id: int) -> Cleanup:
+        """Return one cleanup that is not done.
+
+        Raises:
+            NotFound: There is no such cleanup.
+        """
+
+        async def unit(tx: Tx) -> list[CleanupRow]:
+            return await event_rows.unfinished_cleanups(
+                tx, environment_id, limit=1, only_id=cleanup_id
+            )
+
+        found = await self._rooms.store.read(unit)
+        if not found:
+            raise NotFound("There is no unfinished cleanup by that id.")
+        return _cleanup(found[0])
+
+    async def retry_cleanups(self, environment_id: int, integration_id: str | None = None) -> int:
+        """Give every parked cleanup a fresh set of attempts and return how many there were.
+
+        Args:
+            environment_id: Whose.
+            integration_id: Only those of its connections.
+        """
+        retried, after = 0, 0
+        while True:
+            parked = await self.cleanups(environment_id, after=after, only_parked=True)
+            if not parked:
+                return retried
+            after = parked[-1].id
+            wanted = [
+                one.id
+                for one in parked
+                if integration_id is None or one.integration_id == integration_id
+            ]
+
+            async def unit(tx: Tx, wanted: Sequence[int] = tuple(wanted)) -> int:
+                return await self._all_again_in(tx, wanted)
+
+            retried += await self._rooms.store.write(unit)
+
+    async def _all_again_in(self, tx: Tx, cleanup_ids: Sequence[int]) -> int:
+        retried = 0
+        for cleanup_id in cleanup_ids:
+            event = await event_rows.get(tx, cleanup_id)
+            if event is None:
+                continue
+            await rows.get(tx, event.connection_row_id, lock=True)
+            event = await event_rows.get(tx, cleanup_id)
+            if event is not None and event.state is EventState.PARKED:
+                await self._again_in(tx, event)
+                retried += 1
+        return retried
 
     async def retry_cleanup(self, environment_id: int, cleanup_id: int) -> None:
         """Give a parked cleanup a fresh set of attempts, or have one that waits tried now.

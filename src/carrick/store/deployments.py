@@ -221,17 +221,20 @@ async def functions_of(tx: Tx, deployment_id: int) -> list[FunctionRef]:
 
 
 async def latest_function(
-    tx: Tx, environment_id: int, integration_id: str, name: str
+    tx: Tx, environment_id: int, integration_id: str, name: str, event: Event
 ) -> FunctionRef | None:
-    """Return a function as the newest deployment that had it, active or not, had it."""
+    """Return a function of an event as the deployment that was the last to run it had it."""
     row = await tx.row(
         select(deployed_functions)
+        .join(deployments, deployments.c.id == deployed_functions.c.deployment_id)
         .where(
             deployed_functions.c.environment_id == environment_id,
             deployed_functions.c.integration_id == integration_id,
             deployed_functions.c.name == name,
+            deployed_functions.c.event == event.value,
         )
-        .order_by(deployed_functions.c.id.desc())
+        # Not the newest: one that was rolled back is not what ran last.
+        .order_by(deployments.c.activated_at.desc(), deployments.c.id.desc())
         .limit(1)
     )
     return _function(row) if row is not None else None

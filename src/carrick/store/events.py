@@ -232,20 +232,29 @@ class CleanupRow:
 
 
 async def unfinished_cleanups(
-    tx: Tx, environment_id: int, *, limit: int, after: int | None
+    tx: Tx,
+    environment_id: int,
+    *,
+    limit: int,
+    after: int | None = None,
+    only_parked: bool = False,
+    only_id: int | None = None,
 ) -> list[CleanupRow]:
     """Return cleanups that wait, run or are parked; parked ones are what a person looks for."""
+    states = (EventState.PARKED.value,) if only_parked else (*UNFINISHED, EventState.PARKED.value)
     statement = (
         select(*_COLUMNS, connections.c.connection_id, connections.c.integration_id)
         .join(connections, connections.c.id == lifecycle_events.c.connection_row_id)
         .where(
             lifecycle_events.c.environment_id == environment_id,
             lifecycle_events.c.event == Event.PRE_CONNECTION_DELETION.value,
-            lifecycle_events.c.state.in_((*UNFINISHED, EventState.PARKED.value)),
+            lifecycle_events.c.state.in_(states),
         )
         .order_by(lifecycle_events.c.id)
         .limit(limit)
     )
+    if only_id is not None:
+        statement = statement.where(lifecycle_events.c.id == only_id)
     if after is not None:
         statement = statement.where(lifecycle_events.c.id > after)
     found = []

@@ -359,7 +359,8 @@ def _told(error: DatabaseError) -> Exception:
 
 
 def _unavailable(error: BaseException) -> StoreUnavailable:
-    reason = str(getattr(error, "orig", None) or error or type(error).__name__)
+    cause = getattr(error, "orig", None) or error
+    reason = str(cause).strip() or type(cause).__name__  # a timeout, for one, says nothing
     said = reason.splitlines()[0][:200]
     if _is_damage(error):
         return StoreDamaged(

@@ -66,6 +66,18 @@ class NothingMore(Strict):
     """A request that says everything in its path."""
 
 
+class CleanupsQuery(PageQuery):
+    """Filters of `GET /cleanups`."""
+
+    state: Literal["parked"] | None = None
+
+
+class RetryInput(Strict):
+    """`POST /cleanups/retry`: every parked one, or those of one integration."""
+
+    integration_id: Text255 | None = None
+
+
 class ForceInput(Strict):
     """`POST /cleanups/{id}/force`."""
 
@@ -176,6 +188,24 @@ class CleanupsAnswer(TypedDict):
 
     data: list[CleanupObject]
     next_cursor: str | None
+
+
+class CleanupAnswer(TypedDict):
+    """A cleanup that is not done."""
+
+    data: CleanupObject
+
+
+class Retried(TypedDict):
+    """How many parked cleanups are tried again."""
+
+    retried: int
+
+
+class RetriedAnswer(TypedDict):
+    """How many parked cleanups are tried again."""
+
+    data: Retried
 
 
 class Done(TypedDict):

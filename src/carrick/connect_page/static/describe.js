@@ -21,7 +21,15 @@ const NOT_SET_UP = new Set([
     'auth_mode_err',
     'invalid_auth_mode',
 ]);
-const INPUT = new Set(['invalid_body', 'invalid_connection_config', 'url_param_err', 'egress_denied']);
+const INPUT = new Set([
+    'invalid_body',
+    'invalid_connection_config',
+    'invalid_signing_key',
+    'invalid_certificate_or_key_format',
+    'missing_aws_sigv4_region',
+    'url_param_err',
+    'egress_denied',
+]);
 
 /** Return what to show for a refusal: a title, and a message where there is more to say. */
 export function describe(refusal, name) {

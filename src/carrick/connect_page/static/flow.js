@@ -1,6 +1,6 @@
 // From the token to the connection: which view follows which.
 
-import { button } from './element.js';
+import { button, linkable } from './element.js';
 import { describe } from './describe.js';
 import { Form } from './form.js';
 import { bodyOf, routeOf, signsIn } from './modes.js';
@@ -97,12 +97,13 @@ export class Flow {
         const { integration, provider, session } = this;
         const key = integration.unique_key;
         const preset = session.integrations_config_defaults?.[key]?.connection_config ?? {};
+        const again = Boolean(session.isReconnecting);
         this.form = new Form({
             integration,
             provider,
-            questions: questionsFor(provider, integration, preset),
+            questions: questionsFor(provider, integration, preset, again),
             guide: session.overrides?.[key]?.docs_connect ?? provider.docs_connect ?? null,
-            again: Boolean(session.isReconnecting),
+            again,
             back: this.integrations.length > 1 ? () => this.#list() : null,
             note: (event) => this.#note(event, key),
             send: () => this.#send(),
@@ -169,6 +170,7 @@ export class Flow {
         this.dialog.show(successView(this.integration, {
             again: Boolean(this.session.isReconnecting),
             pending: Boolean(connected.isPending),
+            install: linkable(connected.installUrl),
             finish: this.host.embedded && (() => this.leave('finish')),
         }));
     }

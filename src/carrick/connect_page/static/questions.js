@@ -14,9 +14,10 @@ const EXAMPLES = { role_arn: 'arn:aws:iam::123456789012:role/acme', region: 'eu-
  * @param {Object} provider Its definition.
  * @param {Object} integration As the session sees it.
  * @param {Object} preset `connection_config` that the session's maker decided; not asked.
+ * @param {boolean} again Whether a connection is made anew.
  */
-export function questionsFor(provider, integration, preset) {
-    const found = [...ofConfig(provider, preset)];
+export function questionsFor(provider, integration, preset, again) {
+    const found = [...ofConfig(provider, preset, again)];
     if (asksForCredentials(provider)) found.push(...ofCredentials(provider, integration));
     for (const [name, spec] of Object.entries(provider.assertion_option ?? {})) {
         if (isAsked(spec)) found.push(question('assertion', name, spec));
@@ -36,19 +37,23 @@ export function unasked(provider) {
     return asksForCredentials(provider) ? found : {};
 }
 
-function* ofConfig(provider, preset) {
+function* ofConfig(provider, preset, again) {
     const specs = provider.connection_config ?? {};
     for (const [name, spec] of Object.entries(specs)) {
-        if (isAsked(spec) && !isGiven(preset[name])) yield question('params', name, spec);
+        if (!isAsked(spec) || isGiven(preset[name])) continue;
+        if (provider.auth_mode === 'AWS_SIGV4' && name === 'external_id') {
+            if (!again) yield ofRole(); // a connection keeps the one it has
+        } else yield question('params', name, spec);
     }
     if (provider.auth_mode === 'MCP_OAUTH2_GENERIC' && !('mcp_server_url' in specs)) {
         const spec = { format: 'uri', example: 'https://mcp.example.com/mcp' };
         if (!isGiven(preset.mcp_server_url)) yield question('params', 'mcp_server_url', spec);
     }
-    if (provider.auth_mode === 'AWS_SIGV4' && !isGiven(preset.external_id)) {
-        const shown = question('params', 'external_id', specs.external_id ?? {});
-        yield { ...shown, kind: 'shown', value: randomId() };
-    }
+}
+
+/** Show the id that the person writes into the role's trust policy before the role is assumed. */
+function ofRole() {
+    return { ...question('params', 'external_id', {}), kind: 'shown', value: randomId(), order: -1 };
 }
 
 function* ofCredentials(provider, integration) {

@@ -100,18 +100,31 @@ export function waitingView(integration, { focus, again, cancel }) {
     return { view, seemsClosed };
 }
 
-/** Show that it worked. */
-export function successView(integration, { again, pending, finish }) {
+/** Show that it worked, or that it does once an installation at the provider is made. */
+export function successView(integration, { again, pending, install, finish }) {
     const name = integration.display_name;
     const title = pending ? 'pending_title' : again ? 'again_title' : 'success_title';
-    const lead = pending ? 'pending_lead' : finish ? 'success_lead' : 'success_lead_alone';
+    const done = finish ? 'success_lead' : 'success_lead_alone';
+    const lead = install ? 'install_lead' : pending ? 'pending_lead' : done;
+    const go = install && element('a', {
+        class: 'primary',
+        href: install,
+        target: '_blank',
+        rel: 'noopener noreferrer',
+        text: text('continue', { name }),
+    });
     return element(
         'div',
         { class: 'centred success' },
         element('span', { class: 'mark good', 'aria-hidden': 'true' }, icon('check')),
         heading(text(title, { name })),
         element('p', { class: 'lead', text: text(lead, { name }) }),
-        finish && element('div', { class: 'actions' }, button('primary', text('finish'), finish)),
+        element(
+            'div',
+            { class: 'actions' },
+            go,
+            finish && button(go ? 'quiet' : 'primary', text('finish'), finish),
+        ),
     );
 }
 

@@ -1,0 +1,160 @@
+"""What several nodes ask of one connection at once: on Postgres two servers, on SQLite the one.
+
+The clock stands still, so no sweep ever finds what a wake-up has missed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from tests.lifecycle.house import CLEANUP, SETUP, VALIDATE, House
+
+from carrick.app import running
+from carrick.environments import NewIntegration
+from carrick.errors import UnknownConnection
+from carrick.lifecycle.rooms import Timing
+from carrick.model.event import Occasion
+from carrick.model.faults import Point
+from carrick.settings import Settings
+from carrick.testing.clock import FakeClock
+from carrick.testing.fake_provider import FakeProvider
+from carrick.testing.faults import Hold, PlannedFaults
+
+
+@dataclass
+class Nodes:
+    """Two places to ask; what happens at fault points is planned for both together."""
+
+    here: House
+    there: House
+    faults: PlannedFaults
+
+
+@pytest.fixture
+async def nodes(
+    store_url: str, tmp_path: Path, provider: FakeProvider, timing: Timing
+) -> AsyncIterator[Nodes]:
+    """Two servers on Postgres; on SQLite one that is asked twice."""
+    postgres = store_url.startswith("postgres")
+    faults, clock = PlannedFaults(), FakeClock()
+    async with contextlib.AsyncExitStack() as stack:
+        houses = []
+        for name in ("here", "there") if postgres else ("here",):
+            data_dir = tmp_path / name
+            data_dir.mkdir()
+            if not postgres:
+                shutil.move(store_url.removeprefix("sqlite:///"), data_dir / "carrick.db")
+            settings = Settings(
+                data_dir=data_dir,
+                database_url=store_url if postgres else None,
+                encryption_key="AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+                egress_allow=("127.0.0.0/8",),
+            )
+            app = await stack.enter_async_context(
+                running(settings, clock=clock, timing=timing, faults=faults, migrate_first=True)
+            )
+            environment = await app.rooms.environments.by_name("dev")
+            assert environment is not None
+            houses.append(House(app, provider, environment, tmp_path / "projects"))
+        await houses[0].app.rooms.integrations.create(
+            houses[0].environment.row_id, NewIntegration(integration_id="acme", provider="api-key")
+        )
+        yield Nodes(houses[0], houses[-1], faults)
+
+
+async def test_what_is_written_at_the_last_look_is_not_missed(nodes: Nodes) -> None:
+    """A delete that comes while a mailbox is being given up finds it free and is cleaned up."""
+    await nodes.here.deploy({"setup": SETUP, "cleanup": CLEANUP})
+    look = Hold()
+    nodes.faults.plan(Point.LAST_LOOK, look)
+    await nodes.here.connect(nodes.here.provider.add_account("a"))
+    await look.arrived.wait()
+    delete = asyncio.create_task(nodes.there.delete())
+    await _until_it_waits(nodes.there, delete)
+
+    look.let_go()
+
+    async with asyncio.timeout(30):
+        assert (await delete).state == "done"
+    assert nodes.here.provider.webhooks == []
+
+
+async def test_what_is_written_before_the_last_look_is_seen_by_it(nodes: Nodes) -> None:
+    """A setup that ends while a delete is being written goes on with the cleanup."""
+    await nodes.here.deploy({"setup": SETUP, "cleanup": CLEANUP})
+    mark, end = Hold(), Hold()
+    nodes.faults.plan(Point.DELETE_MARKED, mark)
+    nodes.faults.plan(Point.ATTEMPT_ENDED, end)
+    await nodes.here.connect(nodes.here.provider.add_account("a"))
+    await end.arrived.wait()
+    delete = asyncio.create_task(nodes.there.delete())
+    await mark.arrived.wait()
+
+    end.let_go()
+    mark.let_go()
+
+    async with asyncio.timeout(30):
+        assert (await delete).state == "done"
+    assert nodes.faults.passed[Point.ATTEMPT_BEGUN] == 2
+    assert nodes.here.provider.webhooks == []
+
+
+async def test_two_deletes_at_once_clean_up_once(nodes: Nodes) -> None:
+    """Whoever comes second is told how far it is."""
+    await nodes.here.deploy({"setup": SETUP, "cleanup": CLEANUP})
+    account = nodes.here.provider.add_account("a")
+    row_id = (await nodes.here.connect(account)).connection.row_id
+    await nodes.here.finished(row_id)
+
+    both = await asyncio.gather(nodes.here.delete(), nodes.there.delete(), return_exceptions=True)
+
+    told = [one for one in both if not isinstance(one, UnknownConnection)]
+    assert {one.state for one in told if not isinstance(one, BaseException)} <= {"done", "pending"}
+    assert [one for one in told if isinstance(one, BaseException)] == []
+    assert told
+    await nodes.here.finished(row_id)
+    deletes = [call for call in nodes.here.provider.calls if call.method == "DELETE"]
+    assert len(deletes) == 1
+
+
+async def test_a_reconnect_waits_for_the_setup_that_runs(nodes: Nodes) -> None:
+    """It is not begun before the setup has ended, whichever node runs that, and then accepted."""
+    await nodes.here.deploy({"validate": VALIDATE, "setup": SETUP})
+    account = nodes.here.provider.add_account("a")
+    end = Hold()
+    nodes.faults.plan(Point.ATTEMPT_ENDED, end)
+    first = await nodes.here.connect(account)
+    await end.arrived.wait()
+    asked = len(nodes.here.provider.calls_to("GET", "/api/me"))
+    reconnect = asyncio.create_task(nodes.there.connect(account))
+    looks = nodes.faults.passed[Point.BEFORE_COMMIT]
+    while nodes.faults.passed[Point.BEFORE_COMMIT] < looks + 2:  # it has tried to take the mailbox
+        await asyncio.sleep(0.01)
+    assert len(nodes.here.provider.calls_to("GET", "/api/me")) == asked
+
+    end.let_go()
+
+    async with asyncio.timeout(30):
+        again = await reconnect
+    assert again.occasion is Occasion.RECONNECT
+    assert again.connection.generation == first.connection.generation + 1
+    assert await nodes.here.states(first.connection.row_id) == {"setup": "done"}
+
+
+async def _until_it_waits(house: House, task: asyncio.Task[object]) -> None:
+    """Come back when a task's transaction waits for one that is held."""
+    store = house.app.rooms.store
+    if not store.is_postgres:
+        await asyncio.sleep(0)  # its unit is in the queue behind the one that is held
+        return
+    from sqlalchemy import text
+
+    waiting = text("SELECT 1 FROM pg_locks WHERE NOT granted")
+    while not task.done() and await store.read(lambda tx: tx.row(waiting)) is None:
+        await asyncio.sleep(0.01)
