@@ -178,6 +178,7 @@ class App:
             # Gone already: the request that was broken off arrived after all.
             if answer.status == 200 or (was_unsure and answer.status == 400):
                 break
+            was_unsure = True  # it may have been marked before the answer went wrong
             await self._later(answer, f"deleting {known.connection_id}")
         known.is_live = False
 
