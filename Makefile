@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint format faults bench chaos lock migration clean
+.PHONY: help venv demo test lint format faults machine bench chaos lock migration clean
 
 help:
 	@echo "make demo       a server, a provider and an app to connect, on this machine"
@@ -15,6 +15,7 @@ help:
 	@echo "make format     put source files into the house's format"
 	@echo "make test-real  tests against real third-party servers"
 	@echo "make faults     kill a server at every instant of every journey (takes long)"
+	@echo "make machine    steps in any order, with any fault, against a model: MINUTES=15 a database"
 	@echo "make bench      measure speed and memory"
 	@echo "make chaos      kill processes at random under load: MINUTES=2, or KILLS=10000, STORE=sqlite"
 	@echo "make lock       renew requirements.lock from pyproject.toml"
@@ -50,6 +51,9 @@ lint: $(READY)
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+machine: $(READY)
+	MINUTES=$(or $(MINUTES),15) $(BIN)/pytest -s -n 0 tests/machine/whole_lives.py --hypothesis-profile=machine --timeout 0
 
 faults: $(READY)
 	$(BIN)/pytest -n 2 -m faults --timeout 1800
