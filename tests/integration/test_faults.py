@@ -84,3 +84,39 @@ async def test_a_first_start_that_is_cut_off_is_made_good_by_the_next(
             assert (await server.call("GET", "/connections")).json["connections"] == []
         finally:
             await server.close()
+
+
+#: Where a lease outlives its holder, and wake-ups are rows of the same transaction.
+ON_POSTGRES = [
+    ("import", "event-taken"),
+    ("import", "before-send"),
+    ("import", "last-look"),
+    ("reconnect", "mailbox-taken"),
+    ("delete", "wake-up-enqueued"),
+    ("delete", "after-cleanup"),
+]
+
+
+@pytest.mark.parametrize("backend", [pytest.param("postgres", marks=pytest.mark.postgres)])
+async def test_journeys_that_are_cut_off_on_postgres_end_the_same_way(
+    tmp_path: Path, empty_store_url: str
+) -> None:
+    """Leases of the dead are waited out, and what they held goes on."""
+    async with world(tmp_path, empty_store_url) as on_postgres:
+        for name, point in ON_POSTGRES:
+            assert await cut_off(on_postgres, name, point), f"{name} does not pass {point}"
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("backend", [pytest.param("postgres", marks=pytest.mark.postgres)])
+@pytest.mark.parametrize("name", ["import", "reconnect", "delete", "delete-half-set-up"])
+async def test_a_journey_can_be_cut_off_anywhere_on_postgres(
+    tmp_path: Path, empty_store_url: str, name: str
+) -> None:
+    """The first passing of every point."""
+    async with world(tmp_path, empty_store_url) as on_postgres:
+        on_postgres.server.passed()
+        assert not await cut_off(on_postgres, name, Point.SCHEMA_MIGRATED)
+        for point in dict.fromkeys(on_postgres.server.passed()):
+            print(f"{name} at {point}")
+            await cut_off(on_postgres, name, Point(point))
