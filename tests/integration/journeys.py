@@ -250,8 +250,8 @@ async def refresh_slowly(world: World, case: Case) -> Answer:
 
 
 async def refresh_refused(world: World, case: Case) -> Answer:
-    """A token endpoint that fails."""
-    world.provider.fail("status", path="/oauth/token", times=1)
+    """A token endpoint that fails, whoever asks."""
+    world.provider.fail("status", path="/oauth/token", times=None)
     return await refresh(world, case)
 
 

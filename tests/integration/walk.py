@@ -118,6 +118,7 @@ class World:
             heard = await act()
         died = await self._dies(case)
         self.server.disarm()
+        self.provider.recover()  # a fault that was not met would meet another case
         if died:
             await self.server.death()
             await self.server.start()
@@ -281,6 +282,12 @@ class World:
             "OR CAST(connection_config AS text) <> '{}')"
         )
         assert held == []
+        left = (
+            "SELECT connection_row_id FROM lifecycle_events "
+            "WHERE state IN ('waiting', 'running', 'parked')"
+        )
+        stuck = f"SELECT id FROM connections WHERE {like} AND state = 'deleting'"
+        assert await self.read(f"{stuck} AND id NOT IN ({left})") == [], "deleted, and never gone"
         unclaimed = "SELECT count(*) FROM journal_entries WHERE connection_row_id IS NULL"
         assert await self.read(unclaimed) == [(0,)]
         if self.database_url is not None:
