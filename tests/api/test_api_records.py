@@ -66,6 +66,16 @@ async def test_a_project_is_previewed_deployed_and_rolled_back(desk: Desk, tmp_p
     groups = (await desk.ask("GET", "/scripts/config")).json
     assert groups[0]["providerConfigKey"] == "acme"
     assert {each["name"] for each in groups[0]["on-events"]} == {"setup", "cleanup"}
+    code = await desk.ask("GET", "/integrations/acme/functions/cleanup/code")
+    assert code.json["type"] == "on-event"
+    assert set(code.json) == {"type", "code"}
+    assert code.json["code"].endswith(CLEANUP)
+    for target in ("cleanup/code?type=sync", "nobody/code"):
+        answer = await desk.ask("GET", f"/integrations/acme/functions/{target}")
+        assert (answer.status, answer.code) == (404, "not_found")
+    key = await desk.key("environment:functions:list")
+    answer = await desk.ask("GET", "/integrations/acme/functions/cleanup/code", key=key)
+    assert answer.status == 403
     answer = await desk.ask("DELETE", "/integrations/acme/functions/setup?type=on-event")
     assert (answer.status, answer.code) == (400, "function_managed_by_deploy")
     answer = await desk.ask("POST", "/deployments/9/activate", {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 import uuid
 from collections.abc import Mapping
 from typing import Any
@@ -95,7 +96,7 @@ async def test_an_integration_that_cannot_be_is_refused(
 
 
 async def test_deployed_functions_are_listed(node: NodeClient, server: ServerProcess) -> None:
-    """`listFunctions`, `getFunction` and `getScriptsConfig` show them."""
+    """`listFunctions`, `getFunction`, its code and `getScriptsConfig` show them."""
     key = await integrate(server)
     answer = await server.deploy({"same-organisation": VALIDATE}, integration_id=key)
     assert answer.status == 200, answer.text
@@ -114,9 +115,9 @@ async def test_deployed_functions_are_listed(node: NodeClient, server: ServerPro
     with pytest.raises(ClientError) as caught:
         await node.call("getFunction", {"uniqueKey": key, "name": "nobody"})
     assert (caught.value.status, caught.value.code) == (404, "not_found")
-    with pytest.raises(ClientError) as caught:
-        await node.call("getFunctionCode", which)  # it is kept as a whole project
-    assert (caught.value.status, caught.value.code) == (404, "not_found")
+    code = await node.call("getFunctionCode", which)
+    assert code["type"] == "on-event"
+    assert code["code"].endswith(textwrap.dedent(VALIDATE))
     with pytest.raises(ClientError) as caught:
         await node.call("deleteFunction", which, {"type": "action"})
     assert (caught.value.status, caught.value.code) == (404, "not_found")

@@ -18,6 +18,7 @@ from carrick.deployments.child import Isolate
 from carrick.deployments.diff import Preview, Scope, compare, merge
 from carrick.deployments.inspection import FoundFunction, Inspection, inspect_files
 from carrick.deployments.problem import project_invalid
+from carrick.deployments.selection import source_of
 from carrick.deployments.shelf import BundleDir, Shelf
 from carrick.errors import (
     DeploymentRejected,
@@ -309,13 +310,19 @@ class Deployments:
         if (ready := self._shelf.find(bundle_id)) is not None:
             return ready
 
-        async def unit(tx: Tx) -> tuple[bytes, tuple[str, ...]] | None:
-            return await table.get_bundle(tx, bundle_id)
+        return await self._shelf.put(await self._bundle(bundle_id))
 
-        found = await self._store.read(unit)
-        if found is None:
-            raise UnknownFunction("The code of this function is not in the store.")
-        return await self._shelf.put(Bundle(bundle_id, *found))
+    async def code_of(self, function: FunctionRef) -> str:
+        """Return the text of the file a function stands in, as it was deployed.
+
+        Raises:
+            UnknownFunction: It is not in the store.
+        """
+        bundle = await self._bundle(function.bundle_id)
+        # Unpacking takes long for a large project, and others are waiting.
+        return await asyncio.to_thread(
+            source_of, bundle.content, function.integration_id, function.name
+        )
 
     async def prune(self) -> None:
         """Forget bundles that no deployment uses and that are older than a day."""
@@ -328,6 +335,15 @@ class Deployments:
         await self._shelf.prune(await self._store.write(unit), before=before)
 
     # --- inside -----------------------------------------------------------------------------
+
+    async def _bundle(self, bundle_id: str) -> Bundle:
+        async def unit(tx: Tx) -> tuple[bytes, tuple[str, ...]] | None:
+            return await table.get_bundle(tx, bundle_id)
+
+        found = await self._store.read(unit)
+        if found is None:
+            raise UnknownFunction("The code of this function is not in the store.")
+        return Bundle(bundle_id, *found)
 
     async def _inspected(
         self, environment_id: int, bundle: Bundle, scope: Scope | None

@@ -11,9 +11,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+from carrick.deployments.bundle import open_bundle
 from carrick.deployments.problem import Problem
 from carrick.deployments.project import FUNCTION_FOLDERS, Project
 from carrick.deployments.sources import Sources
+from carrick.errors import UnknownFunction
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,19 @@ def find_function_files(project: Project) -> list[FunctionFile]:
             continue
         files.append(FunctionFile(parts[0], function_name(parts[2]), path))
     return sorted(files, key=lambda file: (file.integration_id, file.name, file.path))
+
+
+def source_of(content: bytes, integration_id: str, name: str) -> str:
+    """Return the text of the file in a bundle that holds a function.
+
+    Raises:
+        UnknownFunction: It holds none of that name.
+    """
+    _, project = open_bundle(content)
+    for file in select(project, Sources(project)).files:
+        if (file.integration_id, file.name) == (integration_id, name):
+            return project.files[file.path].decode(errors="replace")
+    raise UnknownFunction("The code of this function is not in its project.")
 
 
 def function_name(file_name: str) -> str:

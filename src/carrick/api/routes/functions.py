@@ -12,6 +12,7 @@ from carrick.api.auth import Asker, ByKey
 from carrick.api.routes.integrations import Key
 from carrick.api.routing import QueryOf, answer, router, wrapped
 from carrick.api.schemas.integrations import (
+    CodeAnswer,
     FunctionAnswer,
     FunctionObject,
     FunctionQuery,
@@ -65,16 +66,22 @@ async def get_function(
     return wrapped(await _function(rooms, asker, unique_key, name, query.type))
 
 
-@routes.get("/integrations/{unique_key}/functions/{name}/code", include_in_schema=False)
+@routes.get("/integrations/{unique_key}/functions/{name}/code", response_model=CodeAnswer)
 async def get_code(
     rooms: Rooms,
     asker: Annotated[Asker, Depends(ByKey(_READ))],
     unique_key: Key,
     name: Name,
+    query: Annotated[FunctionQuery, Depends(QueryOf(FunctionQuery))],
 ) -> Response:
-    """Refuse: code is kept as whole projects, see the deployments."""
-    await _function(rooms, asker, unique_key, name, None)
-    raise NotFound("The code of single functions is not kept; it is part of a deployed project.")
+    """Return the file an active function stands in; what it imports is in the same project."""
+    shown = await _function(rooms, asker, unique_key, name, query.type)
+    for function in await rooms.deployments.functions(asker.environment.row_id):
+        if (function.integration_id, function.name) == (unique_key, name):
+            return answer(
+                {"type": shown["type"], "code": await rooms.deployments.code_of(function)}
+            )
+    raise NotFound("Function does not exist")  # a deploy took it away between the two looks
 
 
 @routes.delete("/integrations/{unique_key}/functions/{name}", response_model=FunctionAnswer)

@@ -225,6 +225,13 @@ class FunctionAnswer(TypedDict):
     data: FunctionObject
 
 
+class CodeAnswer(TypedDict):
+    """The code of one function."""
+
+    type: str
+    code: str
+
+
 #: Which secrets of an integration are shown, by auth mode.
 _CLIENT_FIELDS = ("client_id", "client_secret", "scopes", "webhook_secret")
 _SHOWN_SECRETS: Mapping[AuthMode, tuple[str, ...]] = {
