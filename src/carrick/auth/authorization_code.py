@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from carrick.auth.mode import ModeContext, Obtained, Steps
 from carrick.auth.oauth2 import obtained_from
-from carrick.auth.popup import Asking, Consent, Departure, not_brought
+from carrick.auth.popup import Asking, Consent, Departure, demand_issuer, not_brought
 from carrick.auth.scopes import demand_granted
 from carrick.auth.token_answer import read_token_answer
 from carrick.auth.token_request import (
@@ -54,12 +54,17 @@ class AuthorizationCode:
             params=consent.params,
             config_override=consent.config_override,
         )
-        return Departure(url)
+        return Departure(url, issuer_of(ctx, consent.config_override))
 
     def read_callback(
         self, provider: Provider, consent: Consent, answer: Mapping[str, str]
     ) -> Mapping[str, str]:
-        """Return the code, whatever the provider calls it."""
+        """Return the code, whatever the provider calls it.
+
+        Raises:
+            OAuthCallbackInvalid: There is none, or another server sent it.
+        """
+        demand_issuer(consent, answer)
         return {"code": demand_code(provider, answer)}
 
     def come_back(
@@ -87,6 +92,15 @@ def demand_code_grant(provider: Provider) -> None:
     grant = params.get("grant_type") if isinstance(params, Mapping) else None
     if grant not in (None, "authorization_code"):
         raise OAuthGrantNotOffered(f"The provider's token endpoint takes {str(grant)[:100]}.")
+
+
+def issuer_of(ctx: ModeContext, config_override: Mapping[str, Any] | None) -> Mapping[str, str]:
+    """Return by which name the provider knows itself in callbacks, if its definition says."""
+    template = ctx.provider.definition.get("issuer")
+    if not isinstance(template, str):
+        return {}
+    values = template_context(ctx, client_of(ctx, config_override))
+    return {"issuer": rendered_url(ctx, template, values)}
 
 
 def demand_code(provider: Provider, answer: Mapping[str, str]) -> str:

@@ -15,13 +15,12 @@ from carrick.auth.authorization_code import authorization_url, demand_code, exch
 from carrick.auth.mcp_discovery import SignIn, discover
 from carrick.auth.mode import ModeContext, Obtained, Steps
 from carrick.auth.oauth2 import OAuth2
-from carrick.auth.popup import Asking, Consent, Departure, demand_own
+from carrick.auth.popup import Asking, Consent, Departure, demand_issuer, demand_own
 from carrick.auth.token_answer import read_token_answer
 from carrick.auth.token_request import Client as OAuthClient
 from carrick.auth.token_request import rendered_params, rendered_url, template_context
 from carrick.errors import (
     InvalidAuthMode,
-    OAuthCallbackInvalid,
     OAuthClientMissing,
     ProviderAnswerInvalid,
 )
@@ -82,7 +81,10 @@ class McpOAuth2(OAuth2):
             params=consent.params,
             config_override=own,
         )
-        return Departure(url, {"client": own, "issuer": sign_in.issuer})
+        return Departure(
+            url,
+            {"client": own, "issuer": sign_in.issuer, "names_itself": sign_in.names_itself},
+        )
 
     def read_callback(
         self, provider: Provider, consent: Consent, answer: Mapping[str, str]
@@ -90,11 +92,9 @@ class McpOAuth2(OAuth2):
         """Return the code.
 
         Raises:
-            OAuthCallbackInvalid: There is none, or another server sent it (RFC 9207).
+            OAuthCallbackInvalid: There is none, or another server sent it.
         """
-        issuer, said = consent.kept.get("issuer"), answer.get("iss")
-        if issuer and said and said.rstrip("/") != str(issuer).rstrip("/"):
-            raise OAuthCallbackInvalid("Another authorization server sent this code.")
+        demand_issuer(consent, answer)
         return {"code": demand_code(provider, answer)}
 
     def come_back(

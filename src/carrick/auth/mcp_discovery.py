@@ -39,6 +39,8 @@ class SignIn:
     auth_methods: tuple[str, ...] = ()
     #: Whether a client may be named by the address of a document about it.
     takes_documents: bool = False
+    #: Whether it names itself in every callback (RFC 9207).
+    names_itself: bool = False
 
 
 def discover(server_url: str) -> Asking[SignIn]:
@@ -121,6 +123,7 @@ def _read(
         scopes=scopes,
         auth_methods=tuple(_texts(document.get("token_endpoint_auth_methods_supported"))),
         takes_documents=document.get("client_id_metadata_document_supported") is True,
+        names_itself=document.get("authorization_response_iss_parameter_supported") is True,
     )
 
 

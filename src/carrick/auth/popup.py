@@ -125,6 +125,21 @@ def refused_by(answer: Mapping[str, str]) -> Mapping[str, str]:
     return {name: text[:_LONGEST_SAID] for name, text in answer.items() if name.startswith("error")}
 
 
+def demand_issuer(consent: Consent, answer: Mapping[str, str]) -> None:
+    """Demand that the server which answers is the one the browser was sent to (RFC 9207).
+
+    Or a server that a person was lured to could have the codes of another one handed over to it.
+
+    Raises:
+        OAuthCallbackInvalid: It names itself otherwise, or not at all where it said it would.
+    """
+    issuer, said = str(consent.kept.get("issuer") or ""), answer.get("iss")
+    if not issuer or (said is None and not consent.kept.get("names_itself")):
+        return
+    if said is None or said.rstrip("/") != issuer.rstrip("/"):
+        raise OAuthCallbackInvalid("Another authorization server sent this answer.")
+
+
 def not_brought(what: str, answer: Mapping[str, str]) -> OAuthCallbackInvalid:
     """Return the error for a callback that lacks something, with what the provider said."""
     said = refused_by(answer)

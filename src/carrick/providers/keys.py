@@ -13,8 +13,8 @@ def _table(**names: str) -> Mapping[str, str]:
     return {name: kind for kind, listed in names.items() for name in listed.split()}
 
 
-#: Carrick's own: `connection_facts`, and `installation_check_url`: what those may read whose
-#: installation of an app it is.
+#: Carrick's own: `connection_facts`; `installation_check_url`: what those may read whose
+#: installation of an app it is; `issuer`: what the provider calls itself in callbacks.
 ENTRY = _table(
     mode="auth_mode",
     text="""display_name docs docs_connect setup_guide_url
@@ -25,7 +25,7 @@ ENTRY = _table(
         authorization_code_param_in_webhook request_http_method token_http_method
         signature_method client_registration token_request_method""",
     url="""authorization_url refresh_url request_url registration_url mcp_server_url
-        installation_check_url""",
+        installation_check_url issuer""",
     urls="token_url",
     flag="""webhook_user_defined_secret require_client_certificate authorization_url_skip_empty
         disable_pkce""",
