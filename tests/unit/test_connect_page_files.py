@@ -16,8 +16,9 @@ TEXTS = {
     for name, text in FILES.items()
     if name.endswith(".json")
 }
-#: Keys that are put together: `error.<kind>.title`, `field.<name>.title`, `fault.<format>`.
-_COMPOSED = re.compile(r"(error|field|fault)\.")
+#: Keys that are put together: `error.<kind>.title`, `field.<name>.title`, `fault.<format>`; and
+#: those of the page a popup ends at, which the server writes.
+_COMPOSED = re.compile(r"(error|field|fault|window)\.")
 
 
 @pytest.mark.parametrize("language", sorted(set(TEXTS) - {"en"}))

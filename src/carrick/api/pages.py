@@ -5,18 +5,23 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
+from starlette.requests import Request
 from starlette.responses import Response
+
+from carrick.connect_page import page_texts
+from carrick.providers import choose_language
 
 #: Characters that could end the script, or a line of it, from inside a text.
 _ESCAPES = {ord(one): f"\\u{ord(one):04x}" for one in "<>&\u2028\u2029"}
-#: Which is all that anybody can do here, whatever went wrong.
-_NEXT = "Close this window. You can try again in the app you came from."
+#: What the page says, by language: the connect page has the same ones.
+_TEXTS = page_texts()
 
 _PAGE = """<!doctype html>
-<html lang="en">
+<html lang="{language}">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -57,40 +62,68 @@ p + p {{ opacity: .75 }}
 """
 
 
-def success_page(nonce: str, frame: Mapping[str, Any]) -> Response:
+@dataclass(frozen=True)
+class Words:
+    """The page's texts in one language."""
+
+    language: str
+    texts: Mapping[str, str]
+
+    def of_error(self, error_type: str, said: str) -> str:
+        """Return what went wrong in this language, where it is nothing but its type.
+
+        What authors and providers say is in words of their own.
+        """
+        known = self.texts.get(f"error.{error_type}.message", "")
+        return said if self.language == "en" or not known or "{" in known else known
+
+
+def page_words(request: Request) -> Words:
+    """Return the texts in the language that a person's browser likes best."""
+    language = choose_language(request.headers.get("accept-language"), _TEXTS)
+    return Words(language, _TEXTS[language])
+
+
+def success_page(nonce: str, words: Words, frame: Mapping[str, Any]) -> Response:
     """Return the page that says it worked; it closes itself.
 
     Args:
         nonce: An unpredictable text, by which the browser knows our script.
+        words: In the person's language.
         frame: What its socket is told, for the window that opened it: that socket may be lost.
     """
     return _page(
         nonce,
-        HTTPStatus.OK,
-        "You are connected",
-        ["You can close this window."],
+        words,
+        "done",
+        [words.texts["window.close"]],
         {"type": "nango_oauth_callback_success", "payload": dict(frame)},
     )
 
 
-def pending_page(nonce: str, frame: Mapping[str, Any]) -> Response:
+def pending_page(nonce: str, words: Words, frame: Mapping[str, Any]) -> Response:
     """Return the page that says that somebody else has to agree; it closes itself, too."""
     return _page(
         nonce,
-        HTTPStatus.OK,
-        "Almost connected",
-        ["Somebody has to approve the installation first.", "You can close this window."],
+        words,
+        "awaited",
+        [words.texts["window.awaited"], words.texts["window.close"]],
         {"type": "nango_oauth_callback_success", "payload": dict(frame)},
     )
 
 
 def error_page(
-    nonce: str, text: str, error_type: str, details: Mapping[str, Any] | None = None
+    nonce: str,
+    words: Words,
+    text: str,
+    error_type: str,
+    details: Mapping[str, Any] | None = None,
 ) -> Response:
     """Return the page that says why it did not work; it stays open to be read.
 
     Args:
         nonce: An unpredictable text, by which the browser knows our script.
+        words: In the person's language.
         text: For the person.
         error_type: For the window that opened it.
         details: What the provider itself said, which that window gets instead of the text.
@@ -98,20 +131,22 @@ def error_page(
     told = json.dumps(dict(details)) if details else text
     payload = {"message": told, "errorType": error_type}
     message = {"type": "nango_oauth_callback_error", "payload": payload}
-    title = "The connection was not made"
-    return _page(nonce, HTTPStatus.BAD_REQUEST, title, [text, _NEXT], message)
+    paragraphs = [words.of_error(error_type, text), words.texts["window.failed_next"]]
+    return _page(nonce, words, "failed", paragraphs, message)
 
 
 def _page(
     nonce: str,
-    status: HTTPStatus,
-    title: str,
+    words: Words,
+    outcome: str,
     paragraphs: Sequence[str],
     message: Mapping[str, Any],
 ) -> Response:
-    went_well = status is HTTPStatus.OK
+    went_well = outcome != "failed"
+    status = HTTPStatus.OK if went_well else HTTPStatus.BAD_REQUEST
     content = _PAGE.format(
-        title=html.escape(title),
+        language=words.language,
+        title=html.escape(words.texts[f"window.{outcome}_title"]),
         paragraphs="\n".join(f"<p>{html.escape(text)}</p>" for text in paragraphs),
         role="status" if went_well else "alert",
         message=json.dumps(message).translate(_ESCAPES),
@@ -123,6 +158,7 @@ def _page(
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
     headers = {
+        "Content-Language": words.language,
         "Content-Security-Policy": policy,
         "Cache-Control": "no-store",
         "Referrer-Policy": "no-referrer",  # the address holds a code and a state

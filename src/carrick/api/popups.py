@@ -17,6 +17,8 @@ from carrick.model.clock import Chance
 
 #: Sockets that may wait at one node at a time.
 MOST_WAITING = 10_000
+#: How long one may: nothing is known of its sign-in any longer.
+LONGEST_WAIT_S = 3600.0
 _ID = re.compile(r"[0-9a-f-]{36}")
 _log = structlog.get_logger("carrick.api")
 
@@ -47,8 +49,11 @@ class Waiting:
 class Popups:
     """The sockets that wait at this node; each gets one outcome."""
 
-    def __init__(self, chance: Chance, relay: Relay | None = None) -> None:
+    def __init__(
+        self, chance: Chance, relay: Relay | None = None, *, longest_wait_s: float = LONGEST_WAIT_S
+    ) -> None:
         self._chance = chance
+        self.longest_wait_s = longest_wait_s
         #: `None` where there is but one node.
         self._relay = relay
         self._waiting: dict[str, Waiting] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,14 @@ def page_files() -> Mapping[str, PageFile]:
         path.relative_to(_STATIC).as_posix(): _read(path)
         for path in sorted(_STATIC.rglob("*"))
         if path.suffix in _KINDS
+    }
+
+
+def page_texts() -> Mapping[str, Mapping[str, str]]:
+    """Return the texts of every language, for what a server writes for the same people."""
+    return {
+        path.stem: json.loads(path.read_bytes())
+        for path in sorted((_STATIC / "texts").glob("*.json"))
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -37,14 +37,14 @@ def logo_url(name: str, base_url: str) -> str:
     return f"{base_url.rstrip('/')}/images/template-logos/{quote(name)}.svg"
 
 
-def choose_language(accept_language: str | None) -> str:
-    """Return the language of `LANGUAGES` an `Accept-Language` header likes best, else English."""
+def choose_language(accept_language: str | None, offered: Collection[str] = LANGUAGES) -> str:
+    """Return the offered language an `Accept-Language` header likes best, else English."""
     best, best_weight = "en", 0.0
     for item in (accept_language or "").split(","):
         tag, _, rest = item.strip().partition(";")
         language = tag.strip().lower().split("-")[0]
         weight = _weight(rest)
-        if language in LANGUAGES and weight > best_weight:
+        if language in offered and weight > best_weight:
             best, best_weight = language, weight
     return best
 

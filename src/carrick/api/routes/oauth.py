@@ -19,6 +19,7 @@ from carrick.api.access import Rooms, services_of
 from carrick.api.auth import Asker
 from carrick.api.errors import error_answer
 from carrick.api.limits import charge
+from carrick.api.origins import base_url_for
 from carrick.api.outcomes import (
     Popup,
     error_frame,
@@ -26,7 +27,7 @@ from carrick.api.outcomes import (
     pending_frame,
     success_frame,
 )
-from carrick.api.pages import error_page, pending_page, success_page
+from carrick.api.pages import error_page, page_words, pending_page, success_page
 from carrick.api.query import texts
 from carrick.api.routes.connect import (
     Key,
@@ -72,8 +73,8 @@ _AS_JSON = (
     InvalidQuery,
 )
 _SCOPES_OVERRIDE = "oauth_scopes_override"
-#: Names under which providers bring the state back.
 _WEB = re.compile(r"https?://[^\s\\]+")
+#: Names under which providers bring the state back.
 _STATES = ("state", "payload", "customField")
 _OWN_CLIENT = {
     "oauth_client_id_override": "client_id",
@@ -132,7 +133,7 @@ async def begin_consent(
         given = (query.connection_id,) if query.connection_id else ()
         demand_hmac(rooms, asker, query, key, *given)
     await demand_possible(rooms, asker, key, *POPUPS)
-    begun = await rooms.lifecycle.authorize.begin(consent_request(rooms, asker, key, query))
+    begun = await rooms.lifecycle.authorize.begin(consent_request(request, asker, key, query))
     answer = RedirectResponse(begun.url, status_code=302)
     answer.headers["Cache-Control"] = "no-store"
     _set_cookie(rooms, answer, begun.cookie_name, begun.cookie, int(LIFETIME.total_seconds()))
@@ -159,20 +160,25 @@ async def _come_back(request: Request, rooms: Rooms) -> Response:
     name = cookie_name(state)
     cookie = request.cookies.get(name)
     outcome = await authorize.finish(pending, state, cookie, answer)
-    return await _arrived(rooms, popup, outcome, name, cookie)
+    return await _arrived(request, popup, outcome, name, cookie)
 
 
 async def _arrived(
-    rooms: Rooms, popup: Popup, outcome: Connected | Awaited, name: str, cookie: str | None
+    request: Request,
+    popup: Popup,
+    outcome: Connected | Awaited,
+    name: str,
+    cookie: str | None,
 ) -> Response:
-    nonce = rooms.chance.token_hex(16)
+    rooms = services_of(request)
+    nonce, words = rooms.chance.token_hex(16), page_words(request)
     if isinstance(outcome, Awaited):
         frame = pending_frame(outcome.integration_id, outcome.connection_id)
-        page = pending_page(nonce, frame)
+        page = pending_page(nonce, words, frame)
         _set_cookie(rooms, page, name, cookie, outcome.lifetime_s)
     else:
         frame = success_frame(outcome.connection)
-        page = success_page(nonce, frame)
+        page = success_page(nonce, words, frame)
         _set_cookie(rooms, page, name, None, 0)
     await rooms.popups.tell(popup.id, frame)
     return page
@@ -193,25 +199,26 @@ for _path, _name in (
 
 
 @routes.get("/oauth/client-metadata/{environment}/{key}", response_model=dict[str, Any])
-async def show_client(rooms: Rooms, environment: str, key: Key) -> Response:
+async def show_client(request: Request, rooms: Rooms, environment: str, key: Key) -> Response:
     """Say who we are to an authorization server that reads it instead of registering us."""
     every = await rooms.environments.list()
     found = next((one for one in every if one.uuid == environment), None)
     integration = await rooms.integrations.get(found.row_id, key) if found else None
     if found is None or integration is None:
         return error_answer(NotFound())
-    shown = client_document(_document_of(rooms, found, key), _callback_of(rooms, found))
+    base_url = base_url_for(request, rooms.settings)
+    shown = client_document(_document_of(base_url, found, key), _callback_of(base_url, found))
     return JSONResponse(shown, headers={"Cache-Control": "max-age=300"})
 
 
-def _callback_of(rooms: Rooms, environment: Environment) -> str:
+def _callback_of(base_url: str, environment: Environment) -> str:
     own = environment.settings.get("callback_url")
-    return str(own or f"{rooms.settings.base_url}/oauth/callback")
+    return str(own or f"{base_url}/oauth/callback")
 
 
-def _document_of(rooms: Rooms, environment: Environment, key: str) -> str:
+def _document_of(base_url: str, environment: Environment, key: str) -> str:
     place = f"{environment.uuid}/{quote(key, safe='')}"
-    return f"{rooms.settings.base_url}/oauth/client-metadata/{place}"
+    return f"{base_url}/oauth/client-metadata/{place}"
 
 
 def _without_state(request: Request, answer: Mapping[str, str]) -> Response:
@@ -222,13 +229,16 @@ def _without_state(request: Request, answer: Mapping[str, str]) -> Response:
     """
     referer = request.headers.get("referer", "")
     if answer.get("setup_action") and _WEB.match(referer):
-        return RedirectResponse(referer, status_code=302, headers={"Cache-Control": "no-store"})
+        # With a fragment of its own, or browsers would carry ours along, and a token in it.
+        back = f"{referer.partition('#')[0]}#"
+        return RedirectResponse(back, status_code=302, headers={"Cache-Control": "no-store"})
     raise OAuthStateUnknown("The provider brought no state back. Start again from the app.")
 
 
-def consent_request(rooms: Rooms, asker: Asker, key: str, query: PopupQuery) -> ConsentRequest:
+def consent_request(request: Request, asker: Asker, key: str, query: PopupQuery) -> ConsentRequest:
     """Return what a browser, and the session it came with, want connected."""
     session = asker.session
+    base_url = base_url_for(request, services_of(request).settings)
     params = params_of(query)
     scopes = params.pop(_SCOPES_OVERRIDE, None) if params is not None else None
     trusted = dict(defaults_of_session(asker, key))
@@ -256,8 +266,8 @@ def consent_request(rooms: Rooms, asker: Asker, key: str, query: PopupQuery) -> 
             end_user=session.end_user if session else None,
             webhook_url_override=session.webhook_url_override if session else None,
         ),
-        redirect_uri=_callback_of(rooms, asker.environment),
-        client_document=_document_of(rooms, asker.environment, key),
+        redirect_uri=_callback_of(base_url, asker.environment),
+        client_document=_document_of(base_url, asker.environment, key),
         authorization_params=authorization_params,
         config_override={
             own: text for name, own in _OWN_CLIENT.items() if (text := query.credentials.get(name))
@@ -299,4 +309,4 @@ def _error_page(request: Request, error: CarrickError) -> Response:
     failure = failure_of(error)
     details = error.payload if isinstance(error, OAuthCallbackInvalid) else None
     nonce = services_of(request).chance.token_hex(16)
-    return error_page(nonce, failure.text, failure.type, details)
+    return error_page(nonce, page_words(request), failure.text, failure.type, details)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Annotated
 
 from fastapi import Depends
+from starlette.requests import Request
 from starlette.responses import Response
 
 from carrick.api.access import Rooms
@@ -21,9 +22,11 @@ routes = router("connect")
 
 @routes.post("/auth/oauth-outbound/{key}", response_model=OutboundAnswer)
 async def connect_outbound(
+    request: Request,
     rooms: Rooms,
     asker: Who,
     key: Key,
+    *,
     query: Annotated[PopupQuery, Depends(QueryOf(PopupQuery))],
     body: NothingInput | None = None,
 ) -> Response:
@@ -42,7 +45,7 @@ async def connect_outbound(
     if provider is None or provider.definition.get("installation") != "outbound":
         raise InvalidAuthMode("Installations of this provider are not begun by the provider.")
     # The session ends in half an hour, and the installation may take longer.
-    wanted = replace(consent_request(rooms, asker, key, query), session_row_id=None)
+    wanted = replace(consent_request(request, asker, key, query), session_row_id=None)
     begun = await rooms.lifecycle.authorize.begin(replace(wanted, is_outbound=True, popup_id=None))
     return answer(
         {

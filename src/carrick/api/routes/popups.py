@@ -26,20 +26,23 @@ async def wait_for_outcome(socket: WebSocket) -> None:
             # It may be gone before it is told its own name, and at any time after.
             with contextlib.suppress(WebSocketDisconnect):
                 await socket.send_text(json.dumps(acknowledgement))
-                await _tell(socket, waiting)
+                await _tell(socket, waiting, popups.longest_wait_s)
     except TooManyWaiting:
         await socket.close(_TRY_AGAIN_LATER)
 
 
-async def _tell(socket: WebSocket, waiting: Waiting) -> None:
+async def _tell(socket: WebSocket, waiting: Waiting, longest_wait_s: float) -> None:
     gone = asyncio.create_task(_gone(socket))
     try:
         first: set[asyncio.Future[Any]] = {gone, waiting.frame}
-        await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+        left, _ = await asyncio.wait(
+            first, timeout=longest_wait_s, return_when=asyncio.FIRST_COMPLETED
+        )
     finally:
         gone.cancel()
     if waiting.frame.done():
         await socket.send_text(waiting.frame.result())
+    if waiting.frame.done() or not left:
         await socket.close()
 
 
