@@ -50,6 +50,13 @@ class BadRequest(CarrickError):
     status = 400
 
 
+class NotNow(CarrickError):
+    """This cannot be done right now. Try again later."""
+
+    status = 503
+    retryable = True
+
+
 # --- asking wrongly -------------------------------------------------------------------------
 
 
@@ -133,11 +140,10 @@ class Conflict(CarrickError):
     status = 409
 
 
-class ResourceCapped(CarrickError):
+class ResourceCapped(BadRequest):
     """There are as many of these as there may be. Delete one that is not needed any more."""
 
     code = "resource_capped"
-    status = 400
 
 
 # --- who is asking --------------------------------------------------------------------------
@@ -192,11 +198,10 @@ class UnknownSessionToken(Unauthenticated):
     code = "unknown_connect_session_token"
 
 
-class MissingHmac(CarrickError):
+class MissingHmac(BadRequest):
     """This environment demands an hmac of integration and connection id in the query string."""
 
     code = "missing_hmac"
-    status = 400
 
 
 class InvalidHmac(BadRequest):
@@ -215,18 +220,16 @@ class Forbidden(CarrickError):
 # --- integrations and connections -----------------------------------------------------------
 
 
-class UnknownIntegration(CarrickError):
+class UnknownIntegration(NotFound):
     """There is no such integration in this environment."""
 
     code = "unknown_provider_config"
-    status = 404
 
 
-class UnknownProvider(CarrickError):
+class UnknownProvider(NotFound):
     """The provider catalogue has no such provider."""
 
     code = "unknown_provider_template"
-    status = 404
 
 
 class ProviderInUse(CarrickError):
@@ -236,11 +239,10 @@ class ProviderInUse(CarrickError):
     status = 409
 
 
-class UnknownConnection(CarrickError):
+class UnknownConnection(BadRequest):
     """There is no such connection."""
 
     code = "unknown_connection"
-    status = 400
 
 
 class InvalidAuthMode(BadRequest):
@@ -333,19 +335,16 @@ class AwsRegionMissing(BadRequest):
     code = "missing_aws_sigv4_region"
 
 
-class ConnectionBusy(CarrickError):
+class ConnectionBusy(NotNow):
     """A function of this connection is still running. Try again in a moment."""
 
     code = "connection_busy"
-    status = 503
-    retryable = True
 
 
-class ConnectionTestFailed(CarrickError):
+class ConnectionTestFailed(BadRequest):
     """The provider did not accept these credentials."""
 
     code = "connection_test_failed"
-    status = 400
 
 
 class ConnectionValidationFailed(BadRequest):
@@ -354,19 +353,16 @@ class ConnectionValidationFailed(BadRequest):
     code = "connection_validation_failed"
 
 
-class ConnectionValidationUnavailable(CarrickError):
+class ConnectionValidationUnavailable(NotNow):
     """The connection could not be checked right now. Nothing was changed; try again later."""
 
     code = "connection_validation_unavailable"
-    status = 503
-    retryable = True
 
 
-class InvalidCredentials(CarrickError):
+class InvalidCredentials(BadRequest):
     """The connection's credentials could not be refreshed."""
 
     code = "invalid_credentials"
-    status = 400
 
 
 class CredentialsExhausted(InvalidCredentials):
@@ -456,11 +452,10 @@ class ProviderAnswerTooLarge(CarrickError):
     sent = True
 
 
-class ProviderRefused(CarrickError):
+class ProviderRefused(BadRequest):
     """The provider refused the credentials it was given."""
 
     code = "provider_refused"
-    status = 400
 
 
 class ProviderAnswerInvalid(CarrickError):
@@ -471,11 +466,10 @@ class ProviderAnswerInvalid(CarrickError):
     sent = True
 
 
-class BaseUrlOverrideNotAllowed(CarrickError):
+class BaseUrlOverrideNotAllowed(BadRequest):
     """This address is not one the connection's credentials may be sent to."""
 
     code = "base_url_override_not_allowed"
-    status = 400
 
 
 # --- functions ------------------------------------------------------------------------------
@@ -500,41 +494,34 @@ class RemovalNotConfirmed(CarrickError):
     status = 409
 
 
-class UnknownFunction(CarrickError):
+class UnknownFunction(NotFound):
     """No such function is deployed."""
 
     code = "unknown_function"
-    status = 404
 
 
-class FunctionManagedByDeploy(CarrickError):
+class FunctionManagedByDeploy(BadRequest):
     """This function was deployed from a project. Remove its file there and deploy again."""
 
     code = "function_managed_by_deploy"
-    status = 400
 
 
-class FunctionsUnavailable(CarrickError):
+class FunctionsUnavailable(NotNow):
     """Functions cannot run on this server right now."""
 
     code = "functions_unavailable"
-    status = 503
-    retryable = True
 
 
-class ResultLost(CarrickError):
+class ResultLost(NotNow):
     """The work was taken over by another node; this result no longer counts."""
 
     code = "lease_lost"
-    status = 503
-    retryable = True
 
 
-class OperationNotRetryable(CarrickError):
+class OperationNotRetryable(BadRequest):
     """This operation cannot be run again."""
 
     code = "operation_not_retryable"
-    status = 400
 
 
 # --- the server itself ----------------------------------------------------------------------
@@ -582,12 +569,28 @@ class StoreOutdated(CarrickError):
     code = "store_outdated"
 
 
-class StoreUnavailable(CarrickError):
+class StoreNewer(CarrickError):
+    """The database was written by a later version of Carrick. Start that version on it."""
+
+    code = "store_newer"
+
+
+class StoreUnavailable(NotNow):
     """The database does not answer."""
 
     code = "store_unavailable"
-    status = 503
-    retryable = True
+
+
+class StoreFull(StoreUnavailable):
+    """The disk of the database is full, so nothing can be written. Make room; no restart needed."""
+
+    code = "store_full"
+
+
+class StoreGone(StoreUnavailable):
+    """The database file was removed or replaced while the server is running."""
+
+    code = "store_gone"
 
 
 class StoreDamaged(StoreUnavailable):

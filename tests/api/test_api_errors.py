@@ -112,7 +112,7 @@ async def test_a_store_that_is_away_says_when_to_come_back(desk: Desk) -> None:
     async def away() -> None:
         raise StoreUnavailable
 
-    ask = Asking(create_api(dataclasses.replace(desk.app.services, ping=away)))
+    ask = Asking(create_api(dataclasses.replace(desk.app.services, ping=away, ping_writes=away)))
     for path in ("/health", "/ready"):
         answer = await ask("GET", path)
         assert (answer.status, answer.code) == (503, "store_unavailable")

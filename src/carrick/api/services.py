@@ -53,6 +53,8 @@ class Services:
     popups: Popups
     #: Ask the store for a sign of life; raises StoreUnavailable.
     ping: Callable[[], Awaitable[None]]
+    #: The same, and to keep something if it last could not.
+    ping_writes: Callable[[], Awaitable[None]]
     #: Whether functions can run here.
     ready: Callable[[], Readiness]
     #: Refuse an address the server itself may not call; raises EgressDenied.

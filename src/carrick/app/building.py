@@ -11,6 +11,7 @@ import fcntl
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from carrick.environments import (
     ProviderImports,
     Variables,
 )
-from carrick.errors import CarrickError, StoreInUse, StoreOutdated
+from carrick.errors import CarrickError, StoreInUse, StoreNewer, StoreOutdated
 from carrick.journal import Journal
 from carrick.lifecycle.journeys import Lifecycle
 from carrick.lifecycle.progress import Progress
@@ -53,13 +54,14 @@ from carrick.proxy import Proxy
 from carrick.runtime.calls import CallServices
 from carrick.runtime.pool import RunnerLimits, RunnerPool
 from carrick.settings import Settings
+from carrick.store import environments as environment_rows
 from carrick.store import journal as journal_rows
 from carrick.store import mailboxes
 from carrick.store.mailboxes import Mailbox
 from carrick.store.migrate import migrate, schema_state
 from carrick.store.signals import Signals
-from carrick.store.unit import Store, Tx, open_store, ping, sqlite_url
-from carrick.vault import OpenedVault, open_vault
+from carrick.store.unit import Store, Tx, open_store, ping, ping_writes, sqlite_url
+from carrick.vault import OpenedVault, Vault, open_vault
 
 _log = structlog.get_logger("carrick")
 _FLUSH_S = 1.0
@@ -129,6 +131,7 @@ async def opened_store(
 
     Raises:
         StoreOutdated: A Postgres schema has to be migrated first.
+        StoreNewer: A later version migrated it, and this one would not know what it writes to.
     """
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     url = settings.database_url or sqlite_url(settings.data_dir / "carrick.db")
@@ -136,6 +139,8 @@ async def opened_store(
     await store.start()
     try:
         state = await schema_state(store)
+        if state == "newer":
+            raise StoreNewer
         if state != "current":
             if store.is_postgres and not migrated:
                 raise StoreOutdated(
@@ -168,7 +173,9 @@ async def running(
         store = await stack.enter_async_context(
             opened_store(settings, clock, migrated=migrate_first, faults=faults)
         )
-        opened = open_vault(settings, is_postgres=store.is_postgres)
+        opened = open_vault(
+            settings, is_postgres=store.is_postgres, sealed_with=await _key_in_use(store)
+        )
         egress = Egress(
             EgressPolicy(settings.egress_allow), max_answer_bytes=settings.max_answer_bytes
         )
@@ -209,6 +216,12 @@ async def running(
         stack.push_async_callback(engine.stop, rooms.timing.stop_s)
         api = create_api(services)
         yield App(settings, api, services, rooms, opened, tenants.created_keys)
+
+
+async def _key_in_use(store: Store) -> str | None:
+    """Return the id of the key that wrote what is stored; `None` when nothing is yet."""
+    sealed = await store.read(environment_rows.signing_keys)
+    return Vault.key_of(sealed[-1][1]) if sealed else None
 
 
 @dataclass(frozen=True)
@@ -397,7 +410,8 @@ def _services(ground: _Ground, tenants: _Tenants, rooms: Rooms, popups: Popups) 
         deliveries=Deliveries(ground.store, tenants.notifier.wake),
         proxy=rooms.proxy,
         popups=popups,
-        ping=_pinger(ground.store),
+        ping=partial(ping, ground.store),
+        ping_writes=partial(ping_writes, ground.store),
         ready=lambda: _readiness(rooms.pool),
         check_url=_url_check(ground.egress),
     )
@@ -426,13 +440,6 @@ def _engine(rooms: Rooms, lifecycle: Lifecycle) -> EmbeddedEngine | PostgresEngi
         node_id=rooms.node_id,
         turns=lifecycle.turns,
     )
-
-
-def _pinger(store: Store) -> Callable[[], Awaitable[None]]:
-    async def ask() -> None:
-        await ping(store)
-
-    return ask
 
 
 def _url_check(egress: Egress) -> Callable[[str], Awaitable[None]]:
@@ -464,7 +471,7 @@ def _flushing(rooms: Rooms) -> Callable[[], Coroutine[Any, Any, None]]:
             try:
                 await rooms.connections.flush()
             except CarrickError as error:
-                _log.warning("facts_not_written", reason=error.message)
+                _log.debug("facts_not_written", reason=error.message)
 
     return flush_forever
 

@@ -36,7 +36,7 @@ class Housekeeping:
             try:
                 await self.forget()
             except CarrickError as error:
-                _log.warning("nothing_forgotten", reason=error.message)
+                _log.debug("nothing_forgotten", reason=error.message)
             await self._clock.sleep(_EVERY_S)
 
     async def forget(self) -> None:

@@ -8,8 +8,9 @@ it is imported is a problem that names the file, and nothing worse.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -21,6 +22,7 @@ from carrick.deployments.project import Project, read_project
 from carrick.deployments.reach import content_hash
 from carrick.deployments.selection import FunctionFile, Selection, find_function_files
 from carrick.deployments.sources import Sources
+from carrick.errors import FunctionsUnavailable
 from carrick.model.event import Declaration
 
 #: Longest the import of a whole project may take, in seconds.
@@ -108,12 +110,12 @@ async def inspect_files(
     importable = [file for file in files if file.path not in broken]
     report = ChildReport()
     if importable:
-        with tempfile.TemporaryDirectory(prefix="carrick-inspect-") as elsewhere:
+        with _temporary_directory() as elsewhere:
             report = await import_in_child(
                 directory,
                 dependencies,
                 [file.path for file in importable],
-                working_directory=Path(elsewhere),
+                working_directory=elsewhere,
                 timeout_s=timeout_s,
                 memory_bytes=memory_bytes,
                 isolate=isolate,
@@ -126,6 +128,20 @@ async def inspect_files(
         left_out=tuple(selection.left_out),
         project=project,
     )
+
+
+@contextlib.contextmanager
+def _temporary_directory() -> Iterator[Path]:
+    try:
+        made = tempfile.TemporaryDirectory(prefix="carrick-inspect-", ignore_cleanup_errors=True)
+    except OSError as error:
+        where = error.filename or "the temporary directory"
+        raise FunctionsUnavailable(
+            f"Functions cannot be looked at: {where}: {error.strerror or error}. "
+            "Nothing was changed."
+        ) from error
+    with made as path:
+        yield Path(path)
 
 
 def static_problems(project: Project, scope: Scope | None = None) -> list[Problem]:

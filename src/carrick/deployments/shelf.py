@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from carrick.deployments.bundle import Bundle, open_bundle
 from carrick.deployments.dependencies import install_dependencies
+from carrick.errors import FunctionsUnavailable
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,18 @@ class Shelf:
 
         Raises:
             DeploymentRejected: Its dependencies cannot be installed.
+            FunctionsUnavailable: Its files cannot be written; the message says why and where.
         """
         lock = self._locks.setdefault(bundle.id, asyncio.Lock())
         async with lock:
             if (ready := self._ready.get(bundle.id)) is None:
-                path = await asyncio.to_thread(self._unpack, bundle)
+                try:
+                    path = await asyncio.to_thread(self._unpack, bundle)
+                except OSError as error:
+                    raise FunctionsUnavailable(
+                        f"A deployment's files cannot be written to {self._bundles}: "
+                        f"{error.strerror or error}. Nothing was changed."
+                    ) from error
                 packages = await install_dependencies(bundle.dependencies, self._data_dir)
                 ready = self._ready[bundle.id] = BundleDir(path, packages)
         self._locks.pop(bundle.id, None)

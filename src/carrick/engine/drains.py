@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from carrick.errors import StoreUnavailable
 from carrick.lifecycle.turns import Turns
 from carrick.model.clock import Clock
 from carrick.store.mailboxes import Mailbox
@@ -160,6 +161,8 @@ class Drains:
     async def _look(self, connection_row_id: int) -> None:
         try:
             await self._drain(connection_row_id)
+        except StoreUnavailable as error:  # the store says it itself, once and not for each of us
+            _log.debug("drain_interrupted", connection_row_id=connection_row_id, reason=str(error))
         except Exception as error:
             # The outermost layer of this task: the event is still in its mailbox, for the sweep.
             _log.exception("drain_failed", connection_row_id=connection_row_id, error=str(error))

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from carrick.engine.drains import MOST_WAITING, Drain, Drains
+from carrick.errors import StoreUnavailable
 from carrick.model.clock import Clock
 from carrick.store.mailboxes import Mailbox
 
@@ -45,6 +46,9 @@ class Sweep:
             due = await self._due(2 * MOST_WAITING + len(begun))
         except asyncio.CancelledError:
             raise
+        except StoreUnavailable as error:  # the store says it itself, once
+            _log.debug("sweep_interrupted", reason=str(error))
+            return
         except Exception as error:
             # The outermost layer of this task: the store may be back at the next look.
             _log.warning("sweep_failed", error=str(error))

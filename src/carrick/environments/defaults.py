@@ -114,8 +114,8 @@ def check_vault(vault: Vault, state: StoredState) -> None:
             vault.open(sealed, context=signing_context(uuid))
         except CiphertextInvalid as error:
             raise SettingsInvalid(
-                "This database was written with another encryption key. Start with the "
-                "CARRICK_ENCRYPTION_KEY or the keys.toml it was written with."
+                f"This database was written with another encryption key ({Vault.key_of(sealed)}). "
+                "Start with the CARRICK_ENCRYPTION_KEY or the keys.toml it was written with."
             ) from error
 
 

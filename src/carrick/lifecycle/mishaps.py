@@ -76,7 +76,7 @@ class Mishaps:
         try:
             await self._rooms.store.write(unit)
         except StoreUnavailable as unavailable:
-            _log.warning("mishap_not_recorded", reason=unavailable.message)
+            _log.debug("mishap_not_recorded", reason=unavailable.message)
 
     def _auth_mode(self, provider: str | None) -> str:
         found = self._rooms.catalogue.find(provider) if provider else None

@@ -71,7 +71,7 @@ class Upkeep:
                 try:
                     await self._begin(group)
                 except StoreUnavailable as error:
-                    _log.warning("upkeep_not_read", reason=error.message)
+                    _log.debug("upkeep_not_read", reason=error.message)
                 seconds = self._rooms.chance.spread(_EVERY_S, _SPREAD)
                 await self._rooms.clock.sleep(seconds)
 
@@ -143,7 +143,7 @@ class Upkeep:
         except (InvalidCredentials, ConnectionTestFailed, UnknownConnection):
             return None  # recorded, and when to look next with it
         except StoreUnavailable as error:
-            _log.warning("upkeep_not_written", connection=row.row_id, reason=error.message)
+            _log.debug("upkeep_not_written", connection=row.row_id, reason=error.message)
         except CarrickError as error:
             self._note(row, error)
         except Exception:  # one that cannot be looked after must not stop the others

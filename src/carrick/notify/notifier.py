@@ -147,7 +147,7 @@ class Notifier:
                         task.add_done_callback(partial(self._sent, notification.url))
                     wait_s = await self._until_next(now)
                 except StoreUnavailable as error:
-                    _log.warning("notifications_not_read", reason=error.message)
+                    _log.debug("notifications_not_read", reason=error.message)
                 await self._pause(wait_s)
 
     def _sent(self, url: str, task: asyncio.Task[None]) -> None:
@@ -208,7 +208,7 @@ class Notifier:
             await self._faults.reached(Point.NOTIFICATION_RECORDED)
         except StoreUnavailable as error:
             # The claim lapses and somebody sends it again: twice is better than never.
-            _log.warning("notification_not_concluded", id=notification.id, reason=error.message)
+            _log.debug("notification_not_concluded", id=notification.id, reason=error.message)
 
     async def _attempt(self, notification: StoredNotification) -> tuple[Attempted, Attempt]:
         at, started = self._clock.now(), self._clock.monotonic()

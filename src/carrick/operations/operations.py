@@ -178,7 +178,7 @@ class Operations:
             try:
                 await self.flush()
             except StoreUnavailable as error:
-                _log.warning("operations_not_written", reason=error.message, waiting=self.buffered)
+                _log.debug("operations_not_written", reason=error.message, waiting=self.buffered)
 
     async def get(self, environment_id: int, operation_id: str) -> Operation | None:
         """Return an operation of an environment."""

@@ -44,18 +44,19 @@ def take(source: Path, target: Path) -> Snapshot:
     The copy appears under its name only when it is whole and on disk.
 
     Raises:
-        BackupInvalid: The source is damaged.
+        BackupInvalid: The source is damaged, or there is no room for a copy.
     """
     beside = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        with _faults_told(source), _opened(source) as original, _opened(beside) as copy:
-            original.backup(copy, pages=_PAGES, sleep=_REST_S)
-            copy.execute("PRAGMA journal_mode=DELETE")  # one file, without others beside it
-        beside.chmod(0o600)
-        snapshot = inspect(beside)
-        _sync(beside)
-        beside.replace(target)
-        _sync(target.parent)
+        with _faults_told(source):
+            with _opened(source) as original, _opened(beside) as copy:
+                original.backup(copy, pages=_PAGES, sleep=_REST_S)
+                copy.execute("PRAGMA journal_mode=DELETE")  # one file, without others beside it
+            beside.chmod(0o600)
+            snapshot = inspect(beside)
+            _sync(beside)
+            beside.replace(target)
+            _sync(target.parent)
     finally:
         beside.unlink(missing_ok=True)
     return Snapshot(
@@ -158,7 +159,12 @@ def _faults_told(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
+            raise BackupInvalid("There is not enough room on the disk for a copy.") from error
         raise BackupInvalid(f"{path} cannot be read: {error}") from error
+    except OSError as error:
+        named = error.filename or path
+        raise BackupInvalid(f"{named}: {error.strerror or error}.") from error
 
 
 def _sync(path: Path) -> None:

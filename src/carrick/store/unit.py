@@ -16,32 +16,54 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import Connection, CursorResult, Engine, Executable, Row, create_engine, event, text
-from sqlalchemy.exc import DatabaseError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy import (
+    Connection,
+    CursorResult,
+    Engine,
+    Executable,
+    Row,
+    create_engine,
+    delete,
+    event,
+    insert,
+    text,
+)
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
 
-from carrick.errors import StoreDamaged, StoreUnavailable
+from carrick.errors import StoreUnavailable
 from carrick.model.clock import Clock
 from carrick.model.faults import NO_FAULTS, Faults, Point
+from carrick.store.condition import Condition
+from carrick.store.failures import DatabaseFile, meaning_of, sqlstate, unavailable
+from carrick.store.tables import store_facts
 
 T = TypeVar("T")
 Unit = Callable[["Tx"], Awaitable[T]]
 
 #: How many waiting units share one SQLite commit at most.
 _BATCH = 64
-#: What SQLite says of a file that is not, or no longer, a sound database.
-_DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+#: What is written to see whether something can be.
+_PROBE = "probe"
 #: How many answers of `recall` are kept at most.
 _MOST_RECALLED = 4096
+#: Seconds Postgres gets for a statement, for a lock that another holds, and for a connection of its
+#: own or of the pool. Units are many short statements; what takes longer would only pile up.
+_STATEMENT_S = 15
+_LOCK_S = 10
+_CONNECTION_S = 10
 #: How often a unit that Postgres aborted for a deadlock or a lost race is tried.
 _TRIES = 5
+#: What says something of the database, and not of what was asked.
+_OF_THE_DATABASE = (DBAPIError, PoolTimeoutError, OSError, StoreUnavailable)
 _RETRYABLE_SQLSTATES = frozenset({"40001", "40P01"})
 
 
@@ -131,6 +153,8 @@ class Store:
         self.engine = engine
         self._clock = clock
         self._faults = faults
+        self.reading = Condition("reads", clock)
+        self.writing = Condition("writes", clock)
 
     async def start(self) -> None:
         """Begin to accept units."""
@@ -152,15 +176,15 @@ class Store:
                     tx = Tx(connection, self._clock)
                     result = await unit(tx)
                     await self._faults.reached(Point.BEFORE_COMMIT)
-            except DBAPIError as error:
-                if _sqlstate(error) in _RETRYABLE_SQLSTATES and attempt < _TRIES:
+            except _OF_THE_DATABASE as error:
+                if sqlstate(error) in _RETRYABLE_SQLSTATES and attempt < _TRIES:
                     continue
-                if isinstance(error, OperationalError | InterfaceError):
-                    raise _unavailable(error) from error
-                raise
-            except OSError as error:
-                raise _unavailable(error) from error
+                meaning = _told(self.writing, error)
+                if meaning is error:
+                    raise
+                raise meaning from error
             await self._faults.reached(Point.AFTER_COMMIT)
+            self.writing.worked()
             _settle(tx)
             return result
         raise AssertionError("unreachable: the last try returns or raises")
@@ -174,9 +198,14 @@ class Store:
         """
         try:
             async with self.engine.connect() as connection:
-                return await unit(Tx(connection, self._clock))
-        except (OperationalError, InterfaceError, OSError) as error:
-            raise _unavailable(error) from error
+                result = await unit(Tx(connection, self._clock))
+        except _OF_THE_DATABASE as error:
+            meaning = _told(self.reading, error)
+            if meaning is error:
+                raise
+            raise meaning from error
+        self.reading.worked()
+        return result
 
     async def recall(self, key: Hashable, unit: Unit[T]) -> T:
         """Run a unit that only reads, or return its last answer if nothing was written since.
@@ -191,7 +220,9 @@ class Store:
 
     async def migrate_with(self, action: Callable[[Connection], T]) -> T:
         """Run a schema change with a plain connection in one transaction."""
-        async with self.engine.begin() as connection:
+        # Without limits: it may rewrite a table, or wait for another node that does.
+        patient = create_async_engine(self.engine.url, poolclass=NullPool, hide_parameters=True)
+        async with patient.begin() as connection:
             result = await connection.run_sync(action)
             await self._faults.reached(Point.SCHEMA_MIGRATED)
             return result
@@ -209,6 +240,9 @@ class SqliteStore(Store):
         self._writer = writer
         self._clock = clock
         self._faults = faults
+        self._file = DatabaseFile(Path(writer.url.database or ""))
+        self.reading = Condition("reads", clock)
+        self.writing = Condition("writes", clock)
         self._queue: asyncio.Queue[_Waiting[Any]] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
         # Only this process writes to the file, so answers hold until its next commit.
@@ -245,10 +279,16 @@ class SqliteStore(Store):
     async def read(self, unit: Unit[T], *, scans: bool = False) -> T:
         """Run a unit that only reads, on a connection of its own."""
         try:
+            self._file.demand()
             with self._readers.connect() as connection:
-                return await unit(Tx(connection, self._clock, scans))
-        except DatabaseError as error:
-            raise _told(error) from error
+                result = await unit(Tx(connection, self._clock, scans))
+        except _OF_THE_DATABASE as error:
+            meaning = _told(self.reading, error)
+            if meaning is error:
+                raise
+            raise meaning from error
+        self.reading.worked()
+        return result
 
     async def recall(self, key: Hashable, unit: Unit[T]) -> T:
         """Run a unit that only reads, or return its last answer if nothing was written since."""
@@ -298,21 +338,12 @@ class SqliteStore(Store):
                     self._queue.task_done()
 
     async def _write_batch(self, batch: list[_Waiting[Any]]) -> None:
-        finished: list[tuple[_Waiting[Any], Any, Tx]] = []
-        refused: list[tuple[_Waiting[Any], Exception]] = []
         try:
+            self._file.demand()
             with self._writer.connect() as connection:
                 transaction = await asyncio.to_thread(connection.begin)
                 try:
-                    for waiting in batch:
-                        tx = Tx(connection, self._clock)
-                        try:
-                            with connection.begin_nested():
-                                result = await waiting.unit(tx)
-                        except Exception as error:
-                            refused.append((waiting, error))
-                        else:
-                            finished.append((waiting, result, tx))
+                    finished, refused = await self._run_units(connection, batch)
                     await self._faults.reached(Point.BEFORE_COMMIT)
                 except BaseException:
                     transaction.rollback()
@@ -320,20 +351,46 @@ class SqliteStore(Store):
                 await asyncio.to_thread(transaction.commit)
                 await self._faults.reached(Point.AFTER_COMMIT)
         except Exception as error:  # the commit itself, or the file, failed: nothing is durable
-            reason = _unavailable(error)
-            reason.__cause__ = error
+            reason = unavailable(error)
+            self.writing.failed(reason)
             for waiting in batch:
                 _fail(waiting.done, reason)
             return
         finally:
             self._forget()  # before anybody hears of the commit, and whatever became of it
+        self.writing.worked()
         # Not before the commit either: what a unit raised may rest on what the others wrote.
         for waiting, refusal in refused:
-            _fail(waiting.done, _told(refusal) if isinstance(refusal, DatabaseError) else refusal)
+            is_ours = not isinstance(refusal, DBAPIError)
+            _fail(waiting.done, refusal if is_ours else _told(self.writing, refusal))
         for waiting, result, tx in finished:
             _settle(tx)
             if not waiting.done.done():
                 waiting.done.set_result(result)
+
+    async def _run_units(
+        self, connection: Connection, batch: list[_Waiting[Any]]
+    ) -> tuple[list[tuple[_Waiting[Any], Any, Tx]], list[tuple[_Waiting[Any], Exception]]]:
+        """Run units one after another; return what they returned, and what others raised."""
+        finished: list[tuple[_Waiting[Any], Any, Tx]] = []
+        refused: list[tuple[_Waiting[Any], Exception]] = []
+        driver: Any = connection.connection.driver_connection
+        for waiting in batch:
+            tx = Tx(connection, self._clock)
+            savepoint = connection.begin_nested()
+            try:
+                result = await waiting.unit(tx)
+                savepoint.commit()
+            except Exception as error:
+                if not driver.in_transaction:
+                    # A full disk makes SQLite undo everything, the units before included, and go
+                    # on without a transaction.
+                    raise
+                savepoint.rollback()
+                refused.append((waiting, error))
+            else:
+                finished.append((waiting, result, tx))
+        return finished, refused
 
 
 def _settle(tx: Tx) -> None:
@@ -347,33 +404,12 @@ def _fail(future: asyncio.Future[Any], error: BaseException) -> None:
         future.exception()  # seen: a caller that went away is no reason to warn
 
 
-def _sqlstate(error: DBAPIError) -> str | None:
-    return getattr(error.orig, "sqlstate", None)
-
-
-def _told(error: DatabaseError) -> Exception:
-    """Return what a SQLite error means to callers: itself, when a statement of ours is to blame."""
-    if isinstance(error, OperationalError | InterfaceError) or _is_damage(error):
-        return _unavailable(error)
-    return error
-
-
-def _unavailable(error: BaseException) -> StoreUnavailable:
-    cause = getattr(error, "orig", None) or error
-    reason = str(cause).strip() or type(cause).__name__  # a timeout, for one, says nothing
-    said = reason.splitlines()[0][:200]
-    if _is_damage(error):
-        return StoreDamaged(
-            f"The database file is damaged ({said}). Stop the server, keep the file aside, and "
-            "`carrick restore` a backup."
-        )
-    return StoreUnavailable(f"The database does not answer: {said}")
-
-
-def _is_damage(error: BaseException) -> bool:
-    code = getattr(getattr(error, "orig", None), "sqlite_errorcode", 0)
-    # The low byte; the others say more about it.
-    return isinstance(code, int) and code & 0xFF in _DAMAGE
+def _told(condition: Condition, error: BaseException) -> BaseException:
+    """Return what an error means to callers; the log says it when it is news."""
+    meaning = meaning_of(error)
+    if isinstance(meaning, StoreUnavailable):
+        condition.failed(meaning)
+    return meaning
 
 
 def open_store(url: str, clock: Clock, faults: Faults = NO_FAULTS) -> Store:
@@ -395,7 +431,25 @@ def open_store(url: str, clock: Clock, faults: Faults = NO_FAULTS) -> Store:
         return SqliteStore(readers, writer, clock, faults)
     url = url.replace("postgres://", "postgresql://", 1)
     url = url.replace("postgresql://", "postgresql+asyncpg://", 1)
-    engine = create_async_engine(url, pool_size=10, max_overflow=20, pool_pre_ping=True, **settings)
+    limits = {
+        "timeout": _CONNECTION_S,
+        "command_timeout": _STATEMENT_S + 1,  # where the database is too far gone to keep its own
+        "server_settings": {
+            "statement_timeout": f"{_STATEMENT_S}s",
+            "lock_timeout": f"{_LOCK_S}s",
+            # A node that was cut off in the middle of a unit must not keep others from the rows.
+            "idle_in_transaction_session_timeout": f"{_STATEMENT_S}s",
+        },
+    }
+    engine = create_async_engine(
+        url,
+        pool_size=10,
+        max_overflow=20,
+        pool_timeout=_CONNECTION_S,
+        pool_pre_ping=True,
+        connect_args=limits,
+        **settings,
+    )
     return Store(engine, clock, faults)
 
 
@@ -435,6 +489,22 @@ async def ping(store: Store) -> None:
         await tx.execute(text("SELECT 1"))
 
     await store.read(unit)
+
+
+async def ping_writes(store: Store) -> None:
+    """Ask the database for a sign of life, and to keep something where it last could not.
+
+    Raises:
+        StoreUnavailable: It gave none, or still cannot.
+    """
+
+    async def unit(tx: Tx) -> None:
+        await tx.execute(delete(store_facts).where(store_facts.c.name == _PROBE))
+        await tx.execute(insert(store_facts).values(name=_PROBE, value=tx.now.isoformat()))
+
+    await ping(store)
+    if store.writing.has_failed:
+        await store.write(unit)
 
 
 @contextlib.asynccontextmanager

@@ -24,14 +24,22 @@ class OpenedVault:
     created: bool
 
 
-def open_vault(settings: Settings, *, is_postgres: bool) -> OpenedVault:
+def open_vault(
+    settings: Settings, *, is_postgres: bool, sealed_with: str | None = None
+) -> OpenedVault:
     """Find the encryption keys, or make one on the first start of an embedded server.
 
     `CARRICK_ENCRYPTION_KEY` may hold several keys separated by commas: the first encrypts, the
     others only decrypt what was written before it was put in front.
 
+    Args:
+        settings: Hold the key, or name the data directory.
+        is_postgres: Whether the store is a Postgres database.
+        sealed_with: The id of the key that wrote what is in the store already. A new key would be
+            of no use there, and would look as if all were well.
+
     Raises:
-        KeyMissing: A Postgres store and no key given.
+        KeyMissing: No key is given, and the store is Postgres or holds secrets already.
         SettingsInvalid: A key is not 32 bytes of base64; the message says how to make one.
     """
     given = _given_keys(settings)
@@ -41,6 +49,12 @@ def open_vault(settings: Settings, *, is_postgres: bool) -> OpenedVault:
         return OpenedVault(Vault(given, next(iter(given))), None, created=False)
     keyfile = KeyFile.load(settings.data_dir / KEY_FILE_NAME)
     created = False
+    if not given and keyfile.active is None and sealed_with is not None:
+        raise KeyMissing(
+            f"The database holds secrets that were encrypted with key {sealed_with}, and there is "
+            f"no key in {keyfile.path}. No new one was made. Put back the {KEY_FILE_NAME} that "
+            "belongs to this database, or set CARRICK_ENCRYPTION_KEY to its key."
+        )
     if not given and keyfile.active is None:
         keyfile.add_encryption_key()
         keyfile.save()

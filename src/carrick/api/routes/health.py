@@ -23,8 +23,8 @@ _WELL: Health = {"result": "ok"}
 
 @routes.get("/health", response_model=Health)
 async def health(rooms: Rooms) -> Response:
-    """Say whether functions can run: 200, or 503 with the reason."""
-    await rooms.ping()
+    """Say whether functions can run, and what they do be kept: 200, or 503 with the reason."""
+    await rooms.ping_writes()
     readiness = rooms.ready()
     if not readiness.is_ready:
         raise FunctionsUnavailable(f"Functions cannot run on this server: {readiness.reason}")
