@@ -69,6 +69,12 @@ def empty_store_url(backend: str, request: pytest.FixtureRequest, tmp_path: Path
         yield from _database(request, template="template1")
 
 
+@pytest.fixture(scope="module")
+def shared_postgres_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The address of a Postgres database with every table, for all tests of a module."""
+    yield from _database(request, template=request.getfixturevalue("postgres_template"))
+
+
 @pytest.fixture
 async def store(store_url: str, clock: FakeClock) -> AsyncIterator[Store]:
     """An open store with every table, on each database in turn."""

@@ -194,6 +194,10 @@ async def _until_state(store: Store, environment: Environment, *states: str) -> 
             await asyncio.sleep(0.005)
 
 
+async def _is_due_in_5_s(tx: Tx) -> bool:
+    return await table.is_any_due(tx, tx.now + timedelta(seconds=5), TEN)
+
+
 async def _until_attempts(store: Store, environment: Environment, *attempts: int) -> None:
     async with asyncio.timeout(10):
         while [one.attempt for one in await _stored(store, environment)] != list(attempts):
@@ -263,7 +267,7 @@ async def test_a_notification_is_sent_at_once_and_signed(
 ) -> None:
     """Committing is enough: it is sent without the clock moving, signed over the bytes sent."""
     async with _running(notifier):
-        await clock.wait_for_sleepers()
+        await clock.wait_for_sleepers(2)
         await tell(notifier)
         await _until_state(store, dev, "delivered")
 
@@ -526,7 +530,7 @@ async def test_an_address_that_failed_is_tried_one_at_a_time(
         receiver.open.clear()
         for number in range(5):
             await tell(notifier, f"c{number}", row_id=number + 2)
-        await clock.wait_for_sleepers()
+        await clock.wait_for_sleepers(2)
         async with asyncio.timeout(10):
             while receiver.waiting < 1:
                 await asyncio.sleep(0.005)
@@ -718,6 +722,32 @@ async def test_what_a_dead_node_held_is_sent_after_its_lease(
         await _until_state(store, dev, "delivered")
 
 
+async def test_an_app_that_takes_its_time_is_told_once(
+    store: Store,
+    tell: Tell,
+    notifier: Notifier,
+    dev: Environment,
+    receiver: Receiver,
+    clock: FakeClock,
+) -> None:
+    """A claim is extended for as long as its holder lives and sends."""
+    receiver.open.clear()
+    async with _running(notifier):
+        await tell(notifier)
+        async with asyncio.timeout(10):
+            while receiver.waiting == 0:
+                await asyncio.sleep(0.005)
+            for _ in range(6):
+                await clock.wait_for_sleepers(2)  # the look for what is due, and the extension
+                clock.move(2.5)
+                while await store.read(_is_due_in_5_s):
+                    await asyncio.sleep(0.005)
+        receiver.open.set()
+        await _until_state(store, dev, "delivered")
+
+    assert receiver.said() == ["c1"]
+
+
 async def test_a_result_of_a_lapsed_claim_does_not_count(
     store: Store, tell: Tell, notifier: Notifier, dev: Environment
 ) -> None:
@@ -785,7 +815,7 @@ async def test_a_store_that_does_not_answer_is_waited_for(
     notifier = build(store=flaky)
     await tell(notifier)
     async with _running(notifier):
-        await clock.wait_for_sleepers()
+        await clock.wait_for_sleepers(2)  # the extension of claims sleeps as well
         assert receiver.received == []
         flaky.is_down = False
         await clock.advance(6)

@@ -1,7 +1,8 @@
 """Servers that start in a fraction of a second: forked from a process that imported everything.
 
 `python -m tests.integration.forks` reads one JSON line for each server to start, forks before any
-event loop or thread exists, and says the process id, then how it ended.
+event loop or thread exists, and says the process id, then how it ended. It says first that it is
+ready.
 """
 
 from __future__ import annotations
@@ -30,17 +31,24 @@ class Forks:
 
     async def start(self, argv: Sequence[str], environ: Mapping[str, str], log: Path) -> Forked:
         """Start a server with these arguments of `carrick.testing.serve`."""
-        if self._process is None:
-            self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "tests.integration.forks"),
-                cwd=ROOT,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-            )
+        await self.ready()
+        assert self._process is not None
         wanted = {"argv": list(argv), "environ": dict(environ), "log": str(log)}
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(wanted).encode() + b"\n")
         return Forked(int(await self.line()), self)
+
+    async def ready(self) -> None:
+        """Come back when everything is imported."""
+        if self._process is not None:
+            return
+        self._process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "tests.integration.forks"),
+            cwd=ROOT,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert await self.line() == "ready"
 
     async def line(self) -> str:
         """Return the next thing it says."""
@@ -160,6 +168,7 @@ def main() -> None:
     from carrick.providers import load_catalogue
 
     load_catalogue(None)
+    print("ready", flush=True)
     for line in sys.stdin:
         wanted = json.loads(line)
         pid = os.fork()

@@ -57,7 +57,7 @@ async def _serve(settings: Settings, *, migrate_first: bool, faults: Faults) -> 
                 await server.serve(sockets=[listening])
 
 
-def work(settings: Settings, *, migrate_first: bool = False) -> None:
+def work(settings: Settings, *, migrate_first: bool = False, faults: Faults = NO_FAULTS) -> None:
     """Run functions, refreshes and notifications beside the servers, until told to stop.
 
     Raises:
@@ -70,12 +70,12 @@ def work(settings: Settings, *, migrate_first: bool = False) -> None:
         )
     configure_logs(settings)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_work(settings, migrate_first=migrate_first))
+        runner.run(_work(settings, migrate_first=migrate_first, faults=faults))
 
 
-async def _work(settings: Settings, *, migrate_first: bool) -> None:
+async def _work(settings: Settings, *, migrate_first: bool, faults: Faults) -> None:
     told_to_stop = asyncio.Event()
-    async with running(settings, migrate_first=migrate_first) as app:
+    async with running(settings, migrate_first=migrate_first, faults=faults) as app:
         print(f"Carrick works as {app.rooms.node_id}", file=sys.stderr, flush=True)  # noqa: T201
         with _on_signals(told_to_stop.set):
             await told_to_stop.wait()

@@ -1,12 +1,14 @@
 """Delivery of notifications: claim what is due, sign it, send it, write down what became of it.
 
-A claim is a short lease, so whatever a stopped process held is sent by another one: at least once
-each, and those of one connection to one address in the order they were written.
+A claim is a short lease, extended while its holder lives, so whatever a stopped process held is
+sent by another one: at least once each, and those of one connection to one address in the order
+they were written.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import traceback
 from collections import Counter
@@ -36,8 +38,9 @@ from carrick.store.notifications import Attempt, Attempted, Claim, Room, StoredN
 from carrick.store.unit import Store, Tx
 
 _TIMEOUT_S = 20.0
-#: Longer than a send can take, so that a claim lapses only with its holder.
-_HELD = timedelta(seconds=45)
+#: How long a claim outlives a process that died with it.
+_HELD = timedelta(seconds=8)
+_EXTENDED_EVERY_S = 2.5
 _AT_ONCE = 128
 #: How many of these may go to one address, which others must not have to wait for.
 _AT_ONE_ADDRESS = 8
@@ -97,6 +100,8 @@ class Notifier:
         self._woken = asyncio.Event()
         #: What is under way, by address.
         self._sending: Counter[str] = Counter()
+        #: The ids of the same.
+        self._claimed: set[str] = set()
         self._ailing: set[str] = set()
         self._user_agent = f"carrick/{version('carrick')}"
 
@@ -132,6 +137,7 @@ class Notifier:
         """Deliver what is due, until cancelled."""
         is_first = True
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._keep_claims(), name="notification-claims")
             while True:
                 self._woken.clear()
                 # One moment for both looks: what becomes due between them is not missed.
@@ -142,16 +148,20 @@ class Notifier:
                         await self._store.write(table.release_all)
                     is_first = False
                     for notification in await self._claim(now):
+                        if notification.id in self._claimed:
+                            continue  # lapsed while the store was away, and is ours again
                         task = group.create_task(self._deliver(notification))
                         self._sending[notification.url] += 1
-                        task.add_done_callback(partial(self._sent, notification.url))
+                        self._claimed.add(notification.id)
+                        task.add_done_callback(partial(self._sent, notification))
                     wait_s = await self._until_next(now)
                 except StoreUnavailable as error:
                     _log.debug("notifications_not_read", reason=error.message)
                 await self._pause(wait_s)
 
-    def _sent(self, url: str, task: asyncio.Task[None]) -> None:
-        self._sending[url] -= 1
+    def _sent(self, notification: StoredNotification, task: asyncio.Task[None]) -> None:
+        self._claimed.discard(notification.id)
+        self._sending[notification.url] -= 1
         self._sending += Counter()  # forget addresses where nothing is under way
         self.wake()  # there is room again, and the next one of that connection may go
 
@@ -168,6 +178,20 @@ class Notifier:
         # A look costs a read; only what is found costs a write.
         is_due = await self._store.read(lambda tx: table.is_any_due(tx, now, room))
         return await self._store.write(unit) if is_due else []
+
+    async def _keep_claims(self) -> None:
+        """Extend what is under way again and again: an app may take its time to answer."""
+        while True:
+            await self._clock.sleep(_EXTENDED_EVERY_S)
+            ids = sorted(self._claimed)
+            if not ids:
+                continue
+
+            async def unit(tx: Tx, ids: list[str] = ids) -> None:
+                await table.extend(tx, self._owner, ids, tx.now + _HELD)
+
+            with contextlib.suppress(StoreUnavailable):  # the next turn may still be in time
+                await self._store.write(unit)
 
     async def _until_next(self, now: datetime) -> float:
         async def unit(tx: Tx) -> datetime | None:

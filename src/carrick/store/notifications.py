@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -197,6 +197,16 @@ async def claim(tx: Tx, by: Claim, room: Room) -> list[StoredNotification]:
             .values(owner=by.owner, held_until=by.held_until)
         )
     return [_read(row) for row in rows]
+
+
+async def extend(tx: Tx, owner: str, ids: Collection[str], held_until: datetime) -> None:
+    """Keep what is being sent from everybody else for longer."""
+    table = notifications
+    await tx.execute(
+        update(table)
+        .where(table.c.id.in_(ids), table.c.owner == owner)
+        .values(held_until=held_until)
+    )
 
 
 async def _choose(tx: Tx, now: datetime, room: Room) -> list[str]:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from carrick.app import serve
+from carrick.app import serve, work
 from carrick.errors import CarrickError
 from carrick.model.faults import Faults, Point
 from carrick.settings import read_settings
@@ -25,7 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\n".join(Point))  # noqa: T201 - the answer to what was asked
         return 0
     try:
-        serve(read_settings(), migrate_first=given.migrate, faults=_faults(given))
+        begin = work if given.worker else serve
+        begin(read_settings(), migrate_first=given.migrate, faults=_faults(given))
     except CarrickError as error:
         print(f"error: {error.message}", file=sys.stderr)  # noqa: T201 - nobody else would say it
         return 1
@@ -40,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--kill-at", type=_plan, metavar="NAME[:N]", help="at the N-th passing")
     parser.add_argument("--follow", type=Path, metavar="DIRECTORY", help="see WatchedFaults")
     parser.add_argument("--migrate", action="store_true", help="as of `carrick serve`")
+    parser.add_argument("--worker", action="store_true", help="as `carrick worker` does")
     parser.add_argument("--list", action="store_true", help="print all points and end")
     return parser
 
