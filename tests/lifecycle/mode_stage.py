@@ -45,12 +45,15 @@ class Stage:
     provider: FakeProvider
 
     async def session(self, connection_id: str | None = None, key: str = "") -> str:
-        """Return the token of a connect session, for a reconnect where an id is given."""
-        body: dict[str, Any] = {"end_user": {"id": "u1"}}
+        """Return the token of a connect session, for a reconnect where an id is given.
+
+        One for a reconnect says nothing of the end user: what is known of them has to stay.
+        """
+        body: dict[str, Any] = {"end_user": {"id": "u1"}, "tags": {"team": "x"}}
         target = "/connect/sessions"
         if connection_id is not None:
             target += "/reconnect"
-            body |= {"connection_id": connection_id, "integration_id": key}
+            body = {"connection_id": connection_id, "integration_id": key}
         answer = await self.ask("POST", target, body)
         assert answer.status == 201, answer.body
         return str(answer.json["data"]["token"])

@@ -16,7 +16,7 @@ from tests.lifecycle.modes import CASES, furnish, providers_file
 from carrick.app import running
 from carrick.errors import CredentialsExhausted
 from carrick.lifecycle.rooms import Timing
-from carrick.model.connection import ConnectionState, ErrorCause
+from carrick.model.connection import ConnectionState, EndUser, ErrorCause
 from carrick.settings import Settings
 from carrick.testing.fake_provider import Account, FakeProvider
 
@@ -65,6 +65,8 @@ async def test_creation(stage: Stage, case: ModeCase, account: Account) -> None:
     """The browser's way makes a connection whose calls the provider accepts as this account's."""
     made = await stage.connected(case, account)
     assert (made.state, made.account_id) == (ConnectionState.ACTIVE, account.organization_id)
+    assert made.tags == {"end_user_id": "u1", "team": "x"}
+    assert made.end_user == EndUser("u1")
     assert await stage.whose(case, made.connection_id) == account.organization_id
     shown = (await stage.read(case, made.connection_id)).json["credentials"]
     expected = case.fields | {"type"} if case.fields else frozenset()
@@ -72,7 +74,7 @@ async def test_creation(stage: Stage, case: ModeCase, account: Account) -> None:
 
 
 async def test_an_accepted_reconnect(stage: Stage, case: ModeCase, account: Account) -> None:
-    """The same account again: same connection, next generation, metadata and all kept."""
+    """The same account again: same connection, next generation; what it does not bring stays."""
     made = await stage.connected(case, account)
     told = {"connection_id": made.connection_id, "provider_config_key": case.key}
     await stage.ask("POST", "/connections/metadata", {**told, "metadata": {"plan": "pro"}})
@@ -81,6 +83,7 @@ async def test_an_accepted_reconnect(stage: Stage, case: ModeCase, account: Acco
     again = await stage.find(case, made.connection_id)
     assert (again.row_id, again.generation) == (made.row_id, made.generation + 1)
     assert again.metadata == {"plan": "pro"}
+    assert (again.tags, again.end_user) == (made.tags, made.end_user)
     assert await stage.whose(case, made.connection_id) == account.organization_id
 
 

@@ -79,3 +79,8 @@ class ConnectSession:
     reconnect_row_id: int | None
     operation_id: str | None
     expires_at: datetime
+
+    @property
+    def brought_tags(self) -> Mapping[str, str] | None:
+        """What replaces a connection's tags; `None` when the session says nothing of them."""
+        return self.tags or None

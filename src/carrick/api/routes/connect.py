@@ -223,7 +223,7 @@ async def _connect(
             reconnect_row_id=session.reconnect_row_id if session else None,
             connection_config=params_of(query),
             trusted_config=defaults_of_session(asker, key),
-            tags=session.tags if session else None,
+            tags=session.brought_tags if session else None,
             end_user=session.end_user if session else None,
             webhook_url_override=session.webhook_url_override if session else None,
         )

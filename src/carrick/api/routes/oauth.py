@@ -262,7 +262,7 @@ def consent_request(request: Request, asker: Asker, key: str, query: PopupQuery)
             reconnect_row_id=session.reconnect_row_id if session else None,
             connection_config=params,
             trusted_config=trusted,
-            tags=session.tags if session else None,
+            tags=session.brought_tags if session else None,
             end_user=session.end_user if session else None,
             webhook_url_override=session.webhook_url_override if session else None,
         ),
