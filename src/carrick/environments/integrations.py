@@ -15,6 +15,7 @@ from carrick.model.auth import AuthMode
 from carrick.model.clock import Chance
 from carrick.model.environment import Integration, IntegrationState
 from carrick.model.provider import Provider
+from carrick.store import deployments as deployment_rows
 from carrick.store import environments as environment_rows
 from carrick.store import integrations as table
 from carrick.store.integrations import SealedIntegration
@@ -157,18 +158,16 @@ class Integrations:
 
         Raises:
             NotFound: There is no such integration.
-            InvalidBody: The new id is taken, the old one is in use, or credentials or inputs do
-                not fit the provider.
+            InvalidBody: The new id is taken, connections or functions hang on the old one, or
+                credentials or inputs do not fit the provider.
         """
 
         async def unit(tx: Tx) -> SealedIntegration:
             sealed = await table.find_active(tx, environment_id, integration_id, lock=True)
             if sealed is None:
                 raise NotFound(f'Integration "{integration_id}" does not exist')
-            # Cleanup finds its functions by the integration's id: every connection counts that
-            # still has one before it.
-            if _renames(sealed, changes) and await table.has_connections(tx, sealed.row_id):
-                raise InvalidBody("Cannot rename an integration that has connections")
+            if _renames(sealed, changes):
+                await _demand_renamable(tx, sealed)
             values = self._changed(self._open(sealed), sealed, changes)
             return await table.update_integration(tx, sealed.row_id, values)
 
@@ -295,6 +294,20 @@ def _settings(
 
 def _renames(sealed: SealedIntegration, changes: IntegrationChanges) -> bool:
     return changes.integration_id not in (None, sealed.integration_id)
+
+
+async def _demand_renamable(tx: Tx, sealed: SealedIntegration) -> None:
+    """Refuse to rename what functions are found by: their checks would silently be nobody's.
+
+    Every connection counts that still has a cleanup before it.
+    """
+    if await table.has_connections(tx, sealed.row_id):
+        raise InvalidBody("Cannot rename an integration that has connections")
+    if await deployment_rows.has_active_functions(tx, sealed.environment_id, sealed.integration_id):
+        raise InvalidBody(
+            "Cannot rename an integration that functions are deployed for: "
+            "create one under the new id, deploy the functions there, and delete this one"
+        )
 
 
 def _id_taken() -> InvalidBody:

@@ -39,7 +39,7 @@ class Outcomes:
 
         Raises:
             InvalidConnection: A delete won meanwhile.
-            UnknownIntegration: The integration was deleted meanwhile.
+            UnknownIntegration: The integration was deleted or renamed meanwhile.
             AlreadyExists: Somebody connected the same id meanwhile.
         """
 
@@ -218,8 +218,11 @@ class Outcomes:
 
 
 async def _demand_integration(tx: Tx, integration: Integration) -> None:
-    if not await integration_rows.is_active(tx, integration.row_id, hold=True):
-        raise UnknownIntegration(f'The integration "{integration.integration_id}" was deleted.')
+    """Demand that an integration is what the journey took it for: neither deleted nor renamed."""
+    if await integration_rows.held_id(tx, integration.row_id) != integration.integration_id:
+        raise UnknownIntegration(
+            f'The integration "{integration.integration_id}" is not there any more.'
+        )
 
 
 def _setup(live: Connection | None, setups: list[FunctionRef]) -> SetupState:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, bindparam, delete, func, insert, select, update
+from sqlalchemy import Row, Select, bindparam, delete, exists, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from carrick.model.event import Declaration, Event, FunctionRef
@@ -218,6 +218,19 @@ async def functions_of(tx: Tx, deployment_id: int) -> list[FunctionRef]:
         )
     )
     return [_function(row) for row in rows]
+
+
+async def has_active_functions(tx: Tx, environment_id: int, integration_id: str) -> bool:
+    """Whether the active deployment has functions of an integration."""
+    statement = select(
+        exists().where(
+            deployed_functions.c.deployment_id == deployments.c.id,
+            deployed_functions.c.integration_id == integration_id,
+            deployments.c.environment_id == environment_id,
+            deployments.c.state == "active",
+        )
+    )
+    return bool(await tx.scalar(statement))
 
 
 async def latest_function(

@@ -29,8 +29,11 @@ _FIND_ACTIVE = select(integrations).where(
     _is_active(),
 )
 _FIND_ACTIVE_LOCKED = _FIND_ACTIVE.with_for_update()
-_IS_ACTIVE = select(integrations.c.id).where(integrations.c.id == bindparam("row"), _is_active())
-_IS_ACTIVE_HELD = _IS_ACTIVE.with_for_update(read=True)
+_HELD_ID = (
+    select(integrations.c.integration_id)
+    .where(integrations.c.id == bindparam("row"), _is_active())
+    .with_for_update(read=True)
+)
 
 
 @dataclass(frozen=True)
@@ -173,10 +176,10 @@ async def count_unfinished(tx: Tx, environment_id: int) -> int:
     return int(await tx.scalar(statement) or 0)
 
 
-async def is_active(tx: Tx, row_id: int, *, hold: bool = False) -> bool:
-    """Say whether an integration is in use; `hold` keeps it so until this transaction ends."""
-    statement = _IS_ACTIVE_HELD if hold else _IS_ACTIVE
-    return await tx.scalar(statement, {"row": row_id}) is not None
+async def held_id(tx: Tx, row_id: int) -> str | None:
+    """Return the id of an integration in use, which stays both until this transaction ends."""
+    found: str | None = await tx.scalar(_HELD_ID, {"row": row_id})
+    return found
 
 
 async def begin_deletion(tx: Tx, environment_id: int, integration_id: str) -> int | None:
