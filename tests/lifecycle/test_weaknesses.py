@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ from carrick.errors import (
 from carrick.lifecycle.validate import MAX_MESSAGE
 from carrick.model.connection import ConnectionState, EndUser
 from carrick.model.faults import Point
-from carrick.store import tables
+from carrick.store import retention, tables
 from carrick.store.operations import OperationFilter
 from carrick.store.unit import Tx
 from carrick.testing.faults import Hold, PlannedFaults
@@ -339,3 +340,28 @@ async def test_a_rename_wins_over_a_connect_that_began_before(
         await connecting
     connections = house.app.rooms.connections
     assert await connections.list(house.environment.row_id, ConnectionFilter()) == []
+
+
+# --- what is forgotten ----------------------------------------------------------------------
+
+
+async def test_a_failed_setup_can_be_run_again_however_old_it_is(house: House) -> None:
+    """Its operation stays in the log for as long as the connection shows the failure."""
+    await house.deploy({"setup": SETUP.replace("waits=[0.01]", "attempts=1")})
+    house.provider.fail("status", path="/webhooks", method="POST", times=1)
+    row_id = (await house.connect(house.provider.add_account("a"))).connection.row_id
+    (failed,) = await house.finished(row_id)
+    store, environment_id = house.app.rooms.store, house.environment.row_id
+    lifecycle, wanted = house.app.services.lifecycle, OperationFilter(types=("events",))
+
+    async def forgotten(tx: Tx) -> int:
+        return await retention.forget_operations(tx, tx.now + timedelta(days=400))
+
+    assert await store.write(forgotten) > 0  # the connect, which ended well
+    (left,) = await house.app.rooms.operations.list(environment_id, wanted)
+    assert (left.id, left.state) == (failed.operation_id, "failed")
+    await lifecycle.retry_operation(environment_id, left.id)
+    await house.finished(row_id)
+    assert (await house.row(row_id)).setup == "done"
+    await store.write(forgotten)
+    assert await house.app.rooms.operations.list(environment_id, wanted) == []

@@ -6,7 +6,8 @@ from datetime import datetime
 
 from sqlalchemy import Select, Table, delete, or_, select
 
-from carrick.model.connection import ConnectionState
+from carrick.model.connection import ConnectionState, SetupState
+from carrick.store.connections import USABLE
 from carrick.store.events import UNFINISHED, EventState
 from carrick.store.tables import (
     connections,
@@ -27,10 +28,20 @@ BATCH = 500
 async def forget_operations(tx: Tx, before: datetime) -> int:
     """Forget operations that ended before a moment, with their messages.
 
-    What a parked cleanup or a broken connection still points at is kept.
+    What somebody can still run again, or a broken connection points at, is kept: parked cleanups
+    and, while their connection shows it, failed setups.
     """
     held = select(lifecycle_events.c.operation_id).where(
         lifecycle_events.c.state.in_((*UNFINISHED, EventState.PARKED.value))
+    )
+    failed = (
+        select(lifecycle_events.c.operation_id)
+        .join(connections, connections.c.id == lifecycle_events.c.connection_row_id)
+        .where(
+            lifecycle_events.c.state == EventState.FAILED.value,
+            connections.c.setup == SetupState.FAILED.value,
+            connections.c.state.in_(USABLE),
+        )
     )
     shown = select(connections.c.error_operation_id).where(
         connections.c.error_operation_id.is_not(None)
@@ -40,6 +51,7 @@ async def forget_operations(tx: Tx, before: datetime) -> int:
         .where(
             operations.c.ended_at < before,
             operations.c.id.not_in(held),
+            operations.c.id.not_in(failed),
             operations.c.id.not_in(shown),
         )
         .limit(BATCH)
