@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint format faults machine bench chaos lock migration clean
+.PHONY: help venv demo test lint format nodes faults machine bench chaos lock migration clean
 
 help:
 	@echo "make demo       a server, a provider and an app to connect, on this machine"
@@ -14,6 +14,7 @@ help:
 	@echo "make lint       linters and type checkers alone"
 	@echo "make format     put source files into the house's format"
 	@echo "make test-real  tests against real third-party servers"
+	@echo "make nodes      partition nodes from each other and keep them busy (takes long)"
 	@echo "make faults     kill a server at every instant of every journey (takes long)"
 	@echo "make machine    steps in any order, with any fault, against a model: MINUTES=15 a database"
 	@echo "make bench      measure speed and memory"
@@ -54,6 +55,9 @@ format: $(READY)
 
 machine: $(READY)
 	MINUTES=$(or $(MINUTES),15) $(BIN)/pytest -s -n 0 tests/machine/whole_lives.py --hypothesis-profile=machine --timeout 0
+
+nodes: $(READY)
+	$(BIN)/pytest -n 0 -m nodes
 
 faults: $(READY)
 	$(BIN)/pytest -n 2 -m faults --timeout 1800

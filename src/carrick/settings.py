@@ -75,6 +75,12 @@ class Settings(BaseModel):
     idle_hours: float = Field(
         24.0, gt=0, description="Hours after which unused credentials are kept alive or checked."
     )
+    drain_s: float = Field(
+        0.0,
+        ge=0,
+        le=600,
+        description="Seconds a server that is told to stop goes on while /health says so.",
+    )
     log_level: str = Field("info", description="debug, info, warning or error.")
     log_format: str = Field("auto", description="auto, console or json.")
     secret_keys: Mapping[str, SecretStr] = Field(

@@ -27,6 +27,13 @@ class Node(FaultyServer):
         argv = [*self.argv, "--follow", str(self.directory)]
         return await self._forks.start(argv, environ, self.directory / "server.log")
 
+    @property
+    def http(self) -> aiohttp.ClientSession:
+        """The session it is asked with, which keeps connections as a load balancer does."""
+        if self._http is None:
+            self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=90))
+        return self._http
+
     async def warm_up(self) -> None:
         """Import everything now, so that a later start takes a fraction of a second."""
         await self._forks.ready()

@@ -39,5 +39,6 @@ def create_api(services: Services) -> FastAPI:
         clock=services.clock,
         chance=services.chance,
         connect_url=settings.connect_url,
+        stopping=services.stopping,
     )
     return app

@@ -18,6 +18,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from carrick.api.errors import error_answer, unexpected_answer
+from carrick.api.services import Stopping
 from carrick.errors import InvalidContentType, MethodNotAllowed
 from carrick.model.clock import Chance, Clock
 
@@ -56,12 +57,19 @@ class EveryAnswer:
     """Puts CORS and security headers on every answer, logs it, and lets no exception out."""
 
     def __init__(
-        self, app: ASGIApp, *, clock: Clock, chance: Chance, connect_url: str | None
+        self,
+        app: ASGIApp,
+        *,
+        clock: Clock,
+        chance: Chance,
+        connect_url: str | None,
+        stopping: Stopping,
     ) -> None:
         self._app = app
         self._clock = clock
         self._chance = chance
         self._connect_origin = _origin(connect_url)
+        self._stopping = stopping
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -120,6 +128,9 @@ class EveryAnswer:
             del headers["X-Frame-Options"]  # which has no word for "anybody"
         for name, value in scope.get("state", {}).get("rate_limit_headers", {}).items():
             headers[name] = value
+        if self._stopping.has_begun:
+            # The caller looks for another server before this one closes a line under a request.
+            headers["Connection"] = "close"
         headers["Access-Control-Expose-Headers"] = _EXPOSED_HEADERS
         if self._is_telemetry(scope):
             headers["Access-Control-Allow-Origin"] = self._connect_origin or "null"

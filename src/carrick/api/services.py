@@ -28,6 +28,13 @@ class Readiness:
     reason: str = ""
 
 
+@dataclass
+class Stopping:
+    """Whether this server was told to stop: it still answers, and wants no more connections."""
+
+    has_begun: bool = False
+
+
 @dataclass(frozen=True)
 class Services:
     """Everything a route may use."""
@@ -57,5 +64,7 @@ class Services:
     ping_writes: Callable[[], Awaitable[None]]
     #: Whether functions can run here.
     ready: Callable[[], Readiness]
+    #: Set by whoever serves.
+    stopping: Stopping
     #: Refuse an address the server itself may not call; raises EgressDenied.
     check_url: Callable[[str], Awaitable[None]]

@@ -19,7 +19,7 @@ import structlog
 
 from carrick.api import create_api
 from carrick.api.popups import Popups
-from carrick.api.services import Readiness, Services
+from carrick.api.services import Readiness, Services, Stopping
 from carrick.app.housekeeping import Housekeeping
 from carrick.connections import Connections
 from carrick.credentials import FreshCredentials, Results
@@ -413,6 +413,7 @@ def _services(ground: _Ground, tenants: _Tenants, rooms: Rooms, popups: Popups) 
         ping=partial(ping, ground.store),
         ping_writes=partial(ping_writes, ground.store),
         ready=lambda: _readiness(rooms.pool),
+        stopping=Stopping(),
         check_url=_url_check(ground.egress),
     )
 

@@ -14,13 +14,15 @@ import structlog
 import uvicorn
 import uvloop
 
+from carrick.api.services import Stopping
 from carrick.app.building import App, running
 from carrick.errors import SettingsInvalid
 from carrick.model.faults import NO_FAULTS, Faults
 from carrick.settings import Settings
 
-#: Seconds requests that are under way get to finish when the server is told to stop.
-_GRACE_S = 10
+#: Seconds requests that are under way get to finish when the server is told to stop: longer than
+#: any waits for functions. Whoever says it again does not want to wait.
+_GRACE_S = 50
 #: Bytes of what a browser that waits for a popup may say, which nobody reads.
 _MOST_SAID = 4096
 
@@ -53,7 +55,7 @@ async def _serve(settings: Settings, *, migrate_first: bool, faults: Faults) -> 
                 timeout_graceful_shutdown=_GRACE_S,
             )
             server = _Server(config)
-            with _on_signals(lambda: server.handle_exit(signal.SIGINT, None)):
+            with _on_signals(_Stop(server, app.services.stopping, settings.drain_s)):
                 await server.serve(sockets=[listening])
 
 
@@ -92,6 +94,31 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Do nothing."""
         yield
+
+
+class _Stop:
+    """What a server does that is told to stop; told again it hurries."""
+
+    def __init__(self, server: uvicorn.Server, stopping: Stopping, drain_s: float) -> None:
+        self._server = server
+        self._stopping = stopping
+        self._drain_s = drain_s
+        self._closing: asyncio.TimerHandle | None = None
+
+    def __call__(self) -> None:
+        """Say that it is stopping, and close the door once callers had time to hear it."""
+        if self._closing is None and self._drain_s:
+            self._stopping.has_begun = True
+            loop = asyncio.get_running_loop()
+            self._closing = loop.call_later(self._drain_s, self._close)
+            return
+        if self._closing is not None:
+            self._closing.cancel()
+        self._close()
+
+    def _close(self) -> None:
+        self._stopping.has_begun = True
+        self._server.handle_exit(signal.SIGINT, None)
 
 
 @contextlib.contextmanager

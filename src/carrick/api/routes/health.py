@@ -24,6 +24,7 @@ _WELL: Health = {"result": "ok"}
 @routes.get("/health", response_model=Health)
 async def health(rooms: Rooms) -> Response:
     """Say whether functions can run, and what they do be kept: 200, or 503 with the reason."""
+    _demand_staying(rooms)
     await rooms.ping_writes()
     readiness = rooms.ready()
     if not readiness.is_ready:
@@ -34,6 +35,7 @@ async def health(rooms: Rooms) -> Response:
 @routes.get("/ready", response_model=Health)
 async def ready(rooms: Rooms) -> Response:
     """Say whether the API can answer, which it cannot without its database."""
+    _demand_staying(rooms)
     await rooms.ping()
     return answer(_WELL)
 
@@ -42,3 +44,9 @@ async def ready(rooms: Rooms) -> Response:
 async def live() -> Response:
     """Say that the process lives."""
     return answer(_WELL)
+
+
+def _demand_staying(rooms: Rooms) -> None:
+    """Let whoever spreads calls over servers hear that this one will be gone in a moment."""
+    if rooms.stopping.has_begun:
+        raise FunctionsUnavailable("This server is being stopped.")
