@@ -8,7 +8,20 @@ from urllib.parse import quote, urlencode
 import pytest
 from tests.api.conftest import Desk
 
-ODD_IDS = ("a/b", "a@b.co", '{"x":1}', "metadata", "with space", "a\\b", "[x]", "a+b", "e/metadata")
+ODD_IDS = (
+    "..",
+    "../x",
+    "a//b",
+    "a/b",
+    "a@b.co",
+    '{"x":1}',
+    "metadata",
+    "with space",
+    "a\\b",
+    "[x]",
+    "a+b",
+    "e/metadata",
+)
 
 
 async def get(desk: Desk, connection_id: str, key: str | None = "", **query: str) -> Any:
@@ -68,6 +81,8 @@ async def test_ids_may_hold_what_the_client_does_not_encode(desk: Desk, connecti
     answer = await get(desk, connection_id)
     assert answer.status == 200, answer.body
     assert answer.json["connection_id"] == connection_id
+    headers = {"Connection-Id": connection_id, "Provider-Config-Key": "acme"}
+    assert (await desk.ask("GET", "/proxy/api/me", headers=headers)).status == 200
     raw = connection_id.replace(" ", "%20")
     answer = await desk.ask("GET", f"/connection/{raw}?provider_config_key=acme")
     assert answer.json["connection_id"] == connection_id
@@ -188,6 +203,11 @@ async def test_an_expired_token_without_a_refresh_token_is_still_200(desk: Desk)
         ({"webhook_url_override": "https://api.nango.dev/x"}, "invalid_body", 400),
         ({"connection_config": {"oauth_scopes_override": "a"}}, "invalid_body", 400),
         ({"connection_id": "x" * 256}, "invalid_body", 400),
+        ({"connection_id": ""}, "invalid_body", 400),
+        ({"connection_id": "%41"}, "invalid_body", 400),
+        ({"connection_id": "b\u00e4r"}, "invalid_body", 400),
+        ({"connection_id": " x"}, "invalid_body", 400),
+        ({"connection_id": "x "}, "invalid_body", 400),
         ({"unknown": 1}, "invalid_body", 400),
     ],
 )

@@ -44,6 +44,9 @@ async def test_a_taken_id_and_an_unknown_provider_are_issues(desk: Desk) -> None
     answer = await desk.ask("POST", "/integrations", {"provider": "api-key", "unique_key": "acme"})
     assert (answer.status, answer.code) == (400, "invalid_body")
     assert answer.json["error"]["errors"][0]["path"] == ["uniqueKey"]
+    for odd in ("", " x", "x ", "a/b", "%41"):
+        answer = await desk.ask("POST", "/integrations", {"provider": "api-key", "unique_key": odd})
+        assert (answer.status, answer.code) == (400, "invalid_body"), odd
     answer = await desk.ask("POST", "/integrations", {"provider": "nope", "unique_key": "n"})
     assert answer.json["error"]["errors"] == [
         {"code": "invalid_string", "message": "Invalid provider", "path": ["provider"]}

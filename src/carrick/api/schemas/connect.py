@@ -9,7 +9,7 @@ from typing_extensions import TypedDict
 
 from carrick.api.query import texts
 from carrick.api.routing import Strict
-from carrick.api.schemas.primitives import ConnectionId
+from carrick.api.schemas.primitives import NewConnectionId
 from carrick.model.connection import Connection
 
 _UpTo1024 = Annotated[str, StringConstraints(max_length=1024)]
@@ -22,7 +22,7 @@ class ConnectQuery(Strict):
 
     model_config = ConfigDict(extra="ignore", strict=True)
 
-    connection_id: ConnectionId | None = None
+    connection_id: NewConnectionId | None = None
     params: Annotated[
         dict[str, str] | None,
         BeforeValidator(lambda value: texts(value) if isinstance(value, dict) else None),

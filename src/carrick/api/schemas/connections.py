@@ -15,6 +15,7 @@ from carrick.api.schemas.primitives import (
     ConnectionId,
     IntegrationId,
     JsonMap,
+    NewConnectionId,
     StringBool,
     StringInt,
     Tags,
@@ -138,7 +139,7 @@ class ConnectionImport(Strict):
 
     provider_config_key: IntegrationId
     credentials: CredentialsImport
-    connection_id: Text255 | None = None
+    connection_id: NewConnectionId | None = None
     metadata: JsonMap | None = None
     connection_config: Annotated[JsonMap, AfterValidator(_scopes)] | None = None
     webhook_url_override: WebhookUrl | None = None

@@ -9,7 +9,13 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 from typing_extensions import TypedDict
 
 from carrick.api.routing import Strict
-from carrick.api.schemas.primitives import IntegrationId, ProviderName, StringInt, Text255
+from carrick.api.schemas.primitives import (
+    IntegrationId,
+    NewIntegrationId,
+    ProviderName,
+    StringInt,
+    Text255,
+)
 from carrick.api.times import with_z_or_none
 from carrick.model.auth import AuthMode
 from carrick.model.environment import Integration
@@ -80,7 +86,7 @@ class IntegrationCreation(Strict):
     """`POST /integrations`; the last four are Carrick's own."""
 
     provider: ProviderName
-    unique_key: IntegrationId
+    unique_key: NewIntegrationId
     display_name: Text255 | None = None
     forward_webhooks: bool = True
     credentials: IntegrationCredentials | None = None
@@ -97,7 +103,7 @@ class IntegrationCreation(Strict):
 class IntegrationPatch(Strict):
     """`PATCH /integrations/{unique_key}`; what is not named stays."""
 
-    unique_key: IntegrationId | None = None
+    unique_key: NewIntegrationId | None = None
     display_name: Text255 | None = None
     forward_webhooks: bool | None = None
     credentials: IntegrationCredentials | None = None

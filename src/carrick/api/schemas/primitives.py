@@ -15,12 +15,20 @@ _TRUE = frozenset({"true", "1", "yes", "on", "y", "enabled"})
 _FALSE = frozenset({"false", "0", "no", "off", "n", "disabled"})
 
 CONNECTION_ID = r"""^[a-zA-Z0-9,.;:=+~\[\]|@${}"'\\/_ -]+$"""
+#: Of what is made anew: headers lose a blank at either end, so no proxied call could name it.
+NEW_CONNECTION_ID = (
+    r"""^[a-zA-Z0-9,.;:=+~\[\]|@${}"'\\/_-]([a-zA-Z0-9,.;:=+~\[\]|@${}"'\\/_ -]*"""
+    r"""[a-zA-Z0-9,.;:=+~\[\]|@${}"'\\/_-])?$"""
+)
 INTEGRATION_ID = r"^[a-zA-Z0-9~:.@ _-]+$"
+NEW_INTEGRATION_ID = r"^[a-zA-Z0-9~:.@_-]([a-zA-Z0-9~:.@ _-]*[a-zA-Z0-9~:.@_-])?$"
 PROVIDER = r"^[a-zA-Z0-9_-]+$"
 SCRIPT = r"^[a-zA-Z0-9_-]+$"
 
 ConnectionId = Annotated[str, StringConstraints(pattern=CONNECTION_ID, max_length=255)]
+NewConnectionId = Annotated[str, StringConstraints(pattern=NEW_CONNECTION_ID, max_length=255)]
 IntegrationId = Annotated[str, StringConstraints(pattern=INTEGRATION_ID, max_length=255)]
+NewIntegrationId = Annotated[str, StringConstraints(pattern=NEW_INTEGRATION_ID, max_length=255)]
 ProviderName = Annotated[str, StringConstraints(pattern=PROVIDER, max_length=255)]
 FunctionName = Annotated[str, StringConstraints(pattern=SCRIPT, max_length=255)]
 Text255 = Annotated[str, StringConstraints(min_length=1, max_length=255)]
