@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -14,6 +15,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
+import aiohttp
 import pytest
 from aiohttp import web
 
@@ -378,3 +380,38 @@ def test_a_new_signing_key_is_printed(cli: Run) -> None:
     code, out, _ = cli("environments", "rotate-signing-key", "--yes")
     assert code == 0
     assert uuid.UUID(out.strip()).version == 4
+
+
+# --- keys -----------------------------------------------------------------------------------
+
+
+def test_a_key_made_on_the_servers_machine_may_manage_environments(
+    server: tuple[str, str], cli: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No key that a server makes by itself may; whoever has its database can make one that does."""
+    monkeypatch.setenv("CARRICK_DATA_DIR", str(folder / "data"))
+    code, out, _ = cli("keys", "create", "operations", "--scope", "account:*")
+    assert code == 0
+
+    async def use() -> list[int]:
+        key = {"Authorization": f"Bearer {out.strip()}"}
+        calls = [("POST", "/environments", {"name": "stage"})]
+        calls += [("DELETE", "/environments/stage", {})] * 2
+        calls += [("GET", "/connections", {})]
+        async with aiohttp.ClientSession(server[0], headers=key) as http:
+            return [(await http.request(how, at, json=body)).status for how, at, body in calls]
+
+    assert asyncio.run(use()) == [200, 204, 404, 403]
+
+
+def test_a_key_that_cannot_be_is_refused(
+    cli: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A scope that is none, an environment that is not there, and a name that is taken."""
+    monkeypatch.setenv("CARRICK_DATA_DIR", str(folder / "data"))
+    create = ("keys", "create", "--scope")
+    assert cli(*create, "everything", "k")[0] == 2
+    code, _, err = cli(*create, "environment:*", "k", "-e", "nowhere")
+    assert (code, "nowhere" in err) == (1, True)
+    code, _, err = cli(*create, "environment:*", "Default - Full access")
+    assert (code, "exists already" in err) == (1, True)

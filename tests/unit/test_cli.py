@@ -77,6 +77,7 @@ def test_the_commands_are_these() -> None:
         "integrations create",
         "integrations delete",
         "integrations list",
+        "keys create",
         "keys show",
         "migrate",
         "notifications list",

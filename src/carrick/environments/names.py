@@ -12,6 +12,8 @@ _UUID4 = re.compile(
     r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.IGNORECASE
 )
 ENVIRONMENT_NAME = re.compile(r"[a-z0-9_-]{1,255}")
+#: What an API key may be allowed: one thing, or with `:*` everything below it.
+SCOPE = r"^(environment|account):(\*|[a-z_]+(:[a-z_]+)*(:\*)?)$"
 
 
 def is_uuid4(text: str) -> bool:

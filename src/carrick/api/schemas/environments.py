@@ -12,9 +12,9 @@ from carrick.api.routing import Strict
 from carrick.api.schemas.primitives import Text255, WebhookUrl
 from carrick.api.schemas.sessions import ConnectUiSettings, looks_of
 from carrick.api.times import with_z
+from carrick.environments import SCOPE
 from carrick.model.environment import ApiKey, Environment
 
-_SCOPE = r"^(environment|account):(\*|[a-z_]+(:[a-z_]+)*(:\*)?)$"
 _VARIABLE = r"^[A-Za-z_][A-Za-z0-9_.-]{0,255}$"
 _VariableName = Annotated[str, StringConstraints(pattern=_VARIABLE)]
 
@@ -39,7 +39,7 @@ class ApiKeyCreation(Strict):
 
     display_name: Text255
     scopes: Annotated[
-        list[Annotated[str, StringConstraints(pattern=_SCOPE, max_length=255)]],
+        list[Annotated[str, StringConstraints(pattern=SCOPE, max_length=255)]],
         Field(min_length=1, max_length=100),
     ]
 
