@@ -55,7 +55,7 @@ async def until_ready(port: int, ended: asyncio.Task[int]) -> None:
 
 
 async def test_the_quick_start_works_as_written(tmp_path: Path) -> None:
-    """Both terminals' commands run; the second connect is refused and the list shows it."""
+    """Both terminals' commands run; the second connect is refused, the lists show it and why."""
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed")
     first, second = (on_ports(block, *free) for free in [free_ports(2)] for block in blocks())
@@ -83,3 +83,6 @@ async def test_the_quick_start_works_as_written(tmp_path: Path) -> None:
     assert '"connection_id":"customer-1"' in text
     assert "connection_validation_failed" in text
     assert "auth error" in text
+    assert text.count("This is not the account") == 2  # what connect was told, and the log
+    assert "DELETE" in text
+    assert "Nothing was changed" in text

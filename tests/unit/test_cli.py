@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.many_providers import many_providers
@@ -108,6 +109,15 @@ def test_every_command_explains_itself(carrick: Run, command: str) -> None:
     assert "Usage: carrick" in out
     if command.endswith((" list", " show")):
         assert "--json" in out
+
+
+@pytest.mark.parametrize("command", commands())
+def test_every_option_says_what_it_is_for(command: str) -> None:
+    """A newcomer is never left with a bare name."""
+    found: Any = get_command(build())
+    for part in command.split():
+        found = found.commands[part]
+    assert [one.name for one in found.params if not getattr(one, "help", None)] == []
 
 
 def test_the_exit_codes_are_documented(carrick: Run) -> None:

@@ -20,7 +20,9 @@ EnvironmentOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-LimitOption = Annotated[int, typer.Option("--limit", min=1, max=10_000, help="Show at most.")]
+LimitOption = Annotated[
+    int, typer.Option("--limit", min=1, max=10_000, help="Show so many at most.")
+]
 ProjectOption = Annotated[
     Path, typer.Option("--project", help="The project's folder.", show_default="here")
 ]

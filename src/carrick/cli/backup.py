@@ -65,8 +65,9 @@ def restore(
 ) -> None:
     """Make a copy the database of an embedded server, which must not be running.
 
-    What had been started and not finished when the copy was made starts again. A write that a
-    function made after that moment is sent once more, with the same Idempotency-Key.
+    What had been started and not finished when the copy was made starts again.
+
+    A write that a function made after that moment is sent once more, under the same key.
     """
     from carrick.app.backups import restore as put_back
     from carrick.cli.access import settings

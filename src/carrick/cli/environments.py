@@ -33,7 +33,10 @@ Assignments = Annotated[
 
 Settings = Annotated[
     list[str],
-    typer.Argument(help="NAME=VALUE, e.g. primary_url=https://… or on_connection_deletion=true."),
+    typer.Argument(
+        help="NAME=VALUE, e.g. primary_url=https://… or on_connection_deletion=true; "
+        "`carrick environments settings` shows every name."
+    ),
 ]
 _BOOLEANS = {"true": True, "false": False}
 

@@ -54,8 +54,7 @@ def create(
 ) -> None:
     """Make a further API key, straight in the database, and print it this once.
 
-    Over HTTP a key can only make one that may do no more than itself; whoever has the database
-    may make any.
+    Over HTTP a key makes only such as may do no more than itself.
     """
     from carrick.cli.access import settings
     from carrick.cli.output import print_json

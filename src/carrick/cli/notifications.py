@@ -31,8 +31,12 @@ def list_notifications(
     state: Annotated[
         str | None, typer.Option("--state", help="waiting, delivered or failed.")
     ] = None,
-    integration: Annotated[str | None, typer.Option("--integration", "-i")] = None,
-    connection: Annotated[str | None, typer.Option("--connection")] = None,
+    integration: Annotated[
+        str | None, typer.Option("--integration", "-i", help="Only this integration's.")
+    ] = None,
+    connection: Annotated[
+        str | None, typer.Option("--connection", help="Only this connection's.")
+    ] = None,
     limit: LimitOption = 50,
     as_json: JsonOption = False,
 ) -> None:

@@ -35,8 +35,12 @@ def list_operations(
     kind: Annotated[
         str | None, typer.Option("--type", help="auth, events, proxy, webhook or deploy.")
     ] = None,
-    integration: Annotated[str | None, typer.Option("--integration", "-i")] = None,
-    connection: Annotated[str | None, typer.Option("--connection")] = None,
+    integration: Annotated[
+        str | None, typer.Option("--integration", "-i", help="Only this integration's.")
+    ] = None,
+    connection: Annotated[
+        str | None, typer.Option("--connection", help="Only this connection's.")
+    ] = None,
     limit: LimitOption = 50,
     as_json: JsonOption = False,
 ) -> None:
@@ -67,7 +71,7 @@ def list_operations(
                 styled(happened, _STYLES.get(happened, "")),
                 one.get("integration_id"),
                 one.get("connection_id"),
-                one.get("message"),
+                one.get("message") or (one.get("error") or {}).get("message"),
             )
         )
     columns = ("id", "what", "state", "integration", "connection", "message")
