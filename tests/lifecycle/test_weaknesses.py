@@ -144,6 +144,21 @@ async def test_an_authors_message_is_bounded(house: House) -> None:
     assert raised.value.message == "x" * MAX_MESSAGE
 
 
+async def test_what_an_author_adds_to_a_refusal_is_in_the_log(house: House) -> None:
+    """The end user reads the message; who looks into the log sees the rest as well."""
+    payload = '{"message": "Wrong plan", "plan": "free"}'
+    refuses = ACCEPTS.replace('await ctx.get("/api/me")', f"raise ActionError({payload})")
+    await house.deploy({"validate": refuses})
+    with pytest.raises(ConnectionValidationFailed, match="^Wrong plan$"):
+        await house.connect(house.provider.add_account("a"))
+    operations = house.app.rooms.operations
+    (attempt,) = await operations.list(
+        house.environment.row_id, OperationFilter(actions=("create_connection",))
+    )
+    fields = [line.fields for line in await operations.messages(attempt.id)]
+    assert {"message": "Wrong plan", "plan": "free"} in [one.get("payload") for one in fields]
+
+
 async def test_the_attempt_is_a_success_when_the_last_check_says_so(house: House) -> None:
     """With two checks the first one's yes is not shown as the attempt's."""
     refuses = VALIDATE.replace(

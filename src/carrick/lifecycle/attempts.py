@@ -10,6 +10,7 @@ from typing import Any, Literal
 from carrick.journal import Recorder
 from carrick.lifecycle.rooms import Rooms
 from carrick.model.event import (
+    ActionRefused,
     Defective,
     Effect,
     FunctionRef,
@@ -133,6 +134,8 @@ def _note(rooms: Rooms, attempt: Attempt, outcome: Outcome) -> None:
     fields: dict[str, Any] = {"attempt": attempt.number, "function": attempt.function.name}
     if isinstance(outcome, Defective) and outcome.detail:
         fields["detail"] = outcome.detail
+    if isinstance(outcome, ActionRefused) and not isinstance(outcome.payload, str | None):
+        fields["payload"] = outcome.payload
     message = f"{attempt.function.name}, attempt {attempt.number}: {in_words(outcome)}"
     rooms.operations.note(attempt.operation_id, level, message, **fields)
 
