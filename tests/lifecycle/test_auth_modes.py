@@ -150,3 +150,13 @@ async def test_refresh(stage: Stage, case: ModeCase, account: Account) -> None:
     else:
         assert after[case.renewed] != before[case.renewed]
     assert await stage.whose(case, made.connection_id) == account.organization_id
+
+
+async def test_deletion(stage: Stage, case: ModeCase, account: Account) -> None:
+    """Nothing is revoked by itself: the provider hears of it from a cleanup or not at all."""
+    made = await stage.connected(case, account)
+    before = len(stage.provider.calls)
+    target = f"/connections/{made.connection_id}?provider_config_key={case.key}"
+    assert (await stage.ask("DELETE", target)).json == {"success": True, "cleanup": "done"}
+    assert stage.provider.calls[before:] == []
+    assert (await stage.read(case, made.connection_id)).status == 404

@@ -149,7 +149,7 @@ async def test_what_an_author_adds_to_a_refusal_is_in_the_log(house: House) -> N
     payload = '{"message": "Wrong plan", "plan": "free"}'
     refuses = ACCEPTS.replace('await ctx.get("/api/me")', f"raise ActionError({payload})")
     await house.deploy({"validate": refuses})
-    with pytest.raises(ConnectionValidationFailed, match="^Wrong plan$"):
+    with pytest.raises(ConnectionValidationFailed, match=r"^Wrong plan$"):
         await house.connect(house.provider.add_account("a"))
     operations = house.app.rooms.operations
     (attempt,) = await operations.list(
