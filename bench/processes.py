@@ -85,7 +85,7 @@ async def server(*, postgres: bool) -> AsyncIterator[Server]:
         }
         beside: tuple[int, ...] = ()
         if postgres:
-            url, postmaster = on.enter_context(_postgres(directory))
+            url, postmaster = on.enter_context(postgres_server(directory))
             key = base64.b64encode(os.urandom(32)).decode()
             settings |= {"CARRICK_DATABASE_URL": url, "CARRICK_ENCRYPTION_KEY": key}
             await _migrate(settings, directory)
@@ -141,7 +141,8 @@ async def _until_healthy(
 
 
 @contextlib.contextmanager
-def _postgres(directory: Path) -> Iterator[tuple[str, int]]:
+def postgres_server(directory: Path) -> Iterator[tuple[str, int]]:
+    """Run a Postgres server of a package; give its address and its process."""
     # The package makes its lock file when it is imported, in a place that belongs to whichever
     # user came first, unless this folder exists.
     (directory / "python_PostgresServer").mkdir()

@@ -76,6 +76,12 @@ def shared_postgres_url(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 @pytest.fixture
+def postgres_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The address of a Postgres database of the test's own, with every table."""
+    yield from _database(request, template=request.getfixturevalue("postgres_template"))
+
+
+@pytest.fixture
 async def store(store_url: str, clock: FakeClock) -> AsyncIterator[Store]:
     """An open store with every table, on each database in turn."""
     async with running(open_store(store_url, clock)) as opened:

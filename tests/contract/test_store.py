@@ -88,6 +88,29 @@ async def test_a_failure_without_words_is_told_and_ends_nothing(
         assert await store.read(_names) == ["b"]
 
 
+@pytest.mark.nodes
+@pytest.mark.parametrize("backend", [pytest.param("postgres", marks=pytest.mark.postgres)])
+async def test_a_node_that_is_cut_off_in_a_unit_keeps_nobody_from_its_rows(
+    store_url: str, clock: FakeClock
+) -> None:
+    """Postgres itself undoes what stands still, before the others have given up waiting for it."""
+    faults, hold = PlannedFaults(), Hold()
+    faults.plan(Point.BEFORE_COMMIT, hold)
+    async with (
+        running(open_store(store_url, clock, faults)) as cut_off,
+        running(open_store(store_url, clock)) as other,
+    ):
+        lost = asyncio.create_task(cut_off.write(_add("a", "lost")))
+        await hold.arrived.wait()
+
+        await other.write(_add("a", "kept"))
+
+        hold.let_go()
+        with pytest.raises(StoreUnavailable):
+            await lost
+        assert await cut_off.read(_names) == ["a"]
+
+
 async def test_a_unit_that_raises_leaves_nothing(store: Store) -> None:
     """A unit that raises is undone, and its error reaches the caller."""
 

@@ -26,7 +26,8 @@ ROOT = Path(__file__).parents[2]
 class Forks:
     """The process that is forked, one server at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, *prefix: str) -> None:
+        self._prefix = prefix
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self, argv: Sequence[str], environ: Mapping[str, str], log: Path) -> Forked:
@@ -43,7 +44,7 @@ class Forks:
         if self._process is not None:
             return
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tests.integration.forks"),
+            *(*self._prefix, sys.executable, "-m", "tests.integration.forks"),
             cwd=ROOT,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,

@@ -4,22 +4,44 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import asyncpg
-from tests.integration.forks import FaultyServer
+from tests.integration.forks import FaultyServer, Forks
+from tests.integration.networks import Network
 from tests.integration.server import PATIENCE_S
+from tests.integration.walk import FUNCTIONS
 
 from carrick.testing.fake_provider import Account, FakeProvider
+
+#: What a node can have in hand when it dies.
+KINDS = ("setup", "cleanup", "refresh", "notification", "validation")
 
 
 class Node(FaultyServer):
     """A `carrick serve` on the database that all nodes share."""
 
     argv: tuple[str, ...] = ("--migrate",)
+
+    #: Where others reach it.
+    host = "127.0.0.1"
+
+    def move_into(self, network: Network, host: str) -> None:
+        """Have it run in a namespace, reached at an address there."""
+        self._forks = Forks(*network.prefix)
+        self.host = host
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://{self.host}:{self._port}"
+
+    def environ(self) -> dict[str, str]:
+        """Return the whole environment of the process."""
+        return {**super().environ(), "CARRICK_HOST": self.host}
 
     async def spawn(self, port: int | None = None) -> Any:
         """Fork it."""
@@ -94,13 +116,13 @@ async def nodes(
                 node.secret_key, node.encryption_key = made[0].secret_key, made[0].encryption_key
             stack.push_async_callback(node.close)
             made.append(node)
-        await asyncio.gather(*(node.warm_up() for node in made))
         yield made
 
 
-async def with_tokens(node: Node, account: Account, connection_id: str) -> None:
-    """Connect an account by tokens that are refreshed, under an integration of their own."""
+async def prepare(node: Node) -> None:
+    """Make integrations, one by API key and one by tokens, and deploy functions for the first."""
     provider = node.provider
+    await node.integrate()
     await node.integrate(
         "tokens",
         provider="oauth2",
@@ -111,6 +133,56 @@ async def with_tokens(node: Node, account: Account, connection_id: str) -> None:
         },
         integration_config={"token_url": f"{provider.url}/oauth/token"},
     )
+    answer = await node.deploy(FUNCTIONS)
+    assert answer.status == 200, answer.text
+
+
+async def give_five_things(
+    node: Node, accounts: Mapping[str, Account], prefix: str = ""
+) -> list[asyncio.Task[None]]:
+    """Have a node begin five things that the provider carries out and does not answer.
+
+    Args:
+        node: The only one that runs.
+        accounts: One for each of `KINDS`.
+        prefix: What the connections' names begin with, before the kind.
+    """
+    provider = node.provider
+    for kind in ("cleanup", "validation"):
+        assert (await node.connect(accounts[kind], prefix + kind)).status == 201
+        await node.set_up(prefix + kind)
+    await _with_tokens(node, accounts["refresh"], f"{prefix}refresh")
+    await node.until(
+        lambda: node.call("GET", "/notifications?state=waiting"),
+        lambda answer: answer.json["data"] == [],
+    )
+
+    async def given(path: str, *asked: Any) -> asyncio.Task[None]:
+        seen = len(provider.calls)
+        provider.fail("hang", path=path, after=True)
+        task = asyncio.create_task(node.asked(*asked))
+        await provider.until(
+            lambda: any(call.fault == "hang" for call in provider.calls[seen:]),
+            timeout_s=PATIENCE_S,
+        )
+        return task
+
+    def imported(kind: str) -> tuple[str, str, Any]:
+        return "POST", "/connections", node.import_body(accounts[kind], prefix + kind)
+
+    by_token = f"/connections/{prefix}refresh?provider_config_key=tokens&force_refresh=true"
+    return [
+        await given("/webhooks", *imported("setup")),
+        await given(
+            "/webhooks/*", "DELETE", f"/connections/{prefix}cleanup?provider_config_key=acme"
+        ),
+        await given("/oauth/token", "GET", by_token),
+        await given("/api/me", *imported("validation")),
+        await given("/app/webhooks", *imported("notification")),
+    ]
+
+
+async def _with_tokens(node: Node, account: Account, connection_id: str) -> None:
     tokens = {
         "type": "OAUTH2",
         "access_token": account.access_token,

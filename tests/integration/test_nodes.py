@@ -14,9 +14,16 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from tests.integration.nodes import Node, Worker, nodes, read, with_tokens
+from tests.integration.nodes import (
+    KINDS,
+    Node,
+    Worker,
+    give_five_things,
+    nodes,
+    prepare,
+    read,
+)
 from tests.integration.server import PATIENCE_S, Answer
-from tests.integration.walk import FUNCTIONS
 
 from carrick.testing.fake_provider import Account, FakeProvider
 
@@ -53,59 +60,14 @@ async def aftermath(
             tmp_path_factory.mktemp("nodes"), provider, shared_postgres_url, Node, Node, Worker
         ) as (doomed, survivor, worker),
     ):
-        await doomed.start()
-        names = ("setup", "cleanup", "refresh", "notification", "validation")
-        accounts = {name: provider.add_account(name) for name in names}
-        in_hand = await _give_five_things(doomed, accounts)
+        await asyncio.gather(doomed.start(), survivor.warm_up(), worker.warm_up())
+        await prepare(doomed)
+        accounts = {name: provider.add_account(name) for name in KINDS}
+        in_hand = await give_five_things(doomed, accounts)
         await asyncio.gather(survivor.start(), worker.start())
         await doomed.kill()
         await asyncio.gather(*in_hand)
         yield Aftermath(provider, survivor, shared_postgres_url, accounts)
-
-
-async def _give_five_things(node: Node, accounts: dict[str, Account]) -> list[asyncio.Task[None]]:
-    """Have a node begin five things that a provider carries out and does not answer."""
-    provider = node.provider
-    await node.integrate()
-    assert (await node.deploy(FUNCTIONS)).status == 200
-    for name in ("cleanup", "validation"):
-        assert (await node.connect(accounts[name], name)).status == 201
-        await node.set_up(name)
-    await with_tokens(node, accounts["refresh"], "refresh")
-    await provider.until(lambda: len(provider.notifications) == 3, timeout_s=PATIENCE_S)
-
-    async def given(path: str, *asked: Any, method: str = "*") -> asyncio.Task[None]:
-        provider.fail("hang", path=path, method=method, after=True)
-        task = asyncio.create_task(node.asked(*asked))
-        await provider.until(
-            lambda: any(call.fault and call.path.startswith(path.rstrip("*")) for call in calls()),
-            timeout_s=PATIENCE_S,
-        )
-        return task
-
-    def calls() -> list[Any]:
-        return provider.calls
-
-    key = "provider_config_key"
-    return [
-        await given(
-            "/webhooks", "POST", "/connections", node.import_body(accounts["setup"], "setup")
-        ),
-        await given("/webhooks/*", "DELETE", f"/connections/cleanup?{key}=acme"),
-        await given("/oauth/token", "GET", f"/connections/refresh?{key}=tokens&force_refresh=true"),
-        await given(
-            "/api/me",
-            "POST",
-            "/connections",
-            node.import_body(accounts["validation"], "validation"),
-        ),
-        await given(
-            "/app/webhooks",
-            "POST",
-            "/connections",
-            node.import_body(accounts["notification"], "notification"),
-        ),
-    ]
 
 
 @in_one_loop

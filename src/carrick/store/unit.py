@@ -60,6 +60,9 @@ _MOST_RECALLED = 4096
 _STATEMENT_S = 15
 _LOCK_S = 10
 _CONNECTION_S = 10
+#: How long a node that is cut off in the middle of a unit may keep others from its rows: less than
+#: they wait for a lock, and little more than its leases live.
+_IDLE_S = 8
 #: How often a unit that Postgres aborted for a deadlock or a lost race is tried.
 _TRIES = 5
 #: What says something of the database, and not of what was asked.
@@ -437,8 +440,7 @@ def open_store(url: str, clock: Clock, faults: Faults = NO_FAULTS) -> Store:
         "server_settings": {
             "statement_timeout": f"{_STATEMENT_S}s",
             "lock_timeout": f"{_LOCK_S}s",
-            # A node that was cut off in the middle of a unit must not keep others from the rows.
-            "idle_in_transaction_session_timeout": f"{_STATEMENT_S}s",
+            "idle_in_transaction_session_timeout": f"{_IDLE_S}s",
         },
     }
     engine = create_async_engine(
