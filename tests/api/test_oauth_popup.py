@@ -215,6 +215,15 @@ async def test_session_defaults_win(browser: Browser) -> None:
     assert (query["prompt"], query["scope"], query["user_scope"]) == ("none", "few", "users:read")
 
 
+async def test_a_browser_asks_for_no_more_than_its_session(browser: Browser) -> None:
+    """Neither scopes nor another way to hand codes over come in as parameters of the page."""
+    given = {f"authorization_params[{name}]": "x" for name in ("scope", "response_type", "hint")}
+    answer = await browser.begin(await browser.desk.session(), **given)
+    query = dict(parse_qsl(urlsplit(answer.headers["location"]).query))
+    asked = (query["scope"], query["response_type"], query["hint"])
+    assert asked == ("read write", "code", "x")
+
+
 # --- reconnecting ---------------------------------------------------------------------------
 
 

@@ -62,6 +62,10 @@ async def test_a_popup_comes_back_to_the_name_it_was_opened_under(open_desk: Ope
             shown = (await desk.ask("GET", document, key=None, headers={"host": host})).json
             assert shown["client_id"] == f"{comes_back_to}{document}"
             assert shown["redirect_uris"] == [f"{comes_back_to}/oauth/callback"]
+            page = await desk.ask("GET", "/connect/", key=None, headers={"host": host})
+            policy = page.headers["content-security-policy"]
+            assert f" {comes_back_to.replace('http', 'ws')}" in policy
+            assert "evil" not in policy
 
 
 async def test_an_address_that_was_set_is_the_only_one(desk: Desk) -> None:

@@ -215,6 +215,12 @@ async def test_no_notation_of_a_private_address_gets_through(host: str) -> None:
         "http://example.com:0/",
         "http://example.com:99999/",
         "http://example.com/\r\nX: y",
+        "http://2130706433/",
+        "http://0x7f000001/",
+        "http://127.1/",
+        "http://0177.0.0.1/",
+        "http://127.0.0.1./",
+        "http://host.0x1/",
         "",
     ],
 )

@@ -65,6 +65,9 @@ class Wire:
         finally:
             self.open -= 1
 
+    async def check(self, request: OutboundRequest, *, look_up: bool) -> None:
+        self.requests.append(request)
+
 
 def answer(
     status: int, headers: Mapping[str, str] | None = None, body: bytes = b""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -17,6 +18,8 @@ _WIRE_READY = re.compile(r"[!#-;=?-\[\]_a-z~]*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 #: Names as they are looked up (IDNA-encoded by now) and addresses, without the brackets.
 _HOST = re.compile(r"[A-Za-z0-9._:%-]+")
+#: A host that ends in a number is an address, in one of many spellings; only one is understood.
+_NUMBER = re.compile(r"(?:[^:]*\.)?(?:[0-9]+|0[xX][0-9a-fA-F]*)\.?")
 _LINE_END = re.compile(r"[\r\n\x00]")
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 #: Set by the connection itself; a caller's own would make two readings of one request possible.
@@ -52,7 +55,10 @@ def read_address(text: str) -> URL:
         if _CONTROL.search(text):
             raise ValueError("control characters")
         url = URL(text, encoded=_WIRE_READY.fullmatch(text) is not None)
-        host_fits = _HOST.fullmatch(url.raw_host or "") is not None
+        host = url.raw_host or ""
+        host_fits = _HOST.fullmatch(host) is not None
+        if _NUMBER.fullmatch(host):
+            ipaddress.IPv4Address(host)
         valid = url.scheme in ("http", "https") and host_fits and url.port != 0
     except ValueError as error:
         raise EgressDenied("This is not a valid address.") from error

@@ -137,10 +137,14 @@ class Egress:
         finally:
             response.close()
 
-    async def check(self, request: OutboundRequest) -> None:
+    async def check(self, request: OutboundRequest, *, look_up: bool = True) -> None:
         """Refuse a request that may not be sent, without sending it.
 
         A name that cannot be looked up now passes: sending looks again.
+
+        Args:
+            request: What would be sent.
+            look_up: Whether to ask what a name stands for, which can take long.
 
         Raises:
             EgressDenied: The address is not one this server may call.
@@ -150,6 +154,8 @@ class Egress:
         host = _host(url)
         if _is_literal(url):
             self._policy.demand(host, host)
+            return
+        if not look_up:
             return
         self._client()
         assert self._resolver is not None

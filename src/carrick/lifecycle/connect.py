@@ -18,7 +18,10 @@ from carrick.errors import (
     ConnectionValidationFailed,
     ConnectionValidationUnavailable,
     InvalidAuthMode,
+    InvalidBody,
     InvalidConnection,
+    InvalidHeaders,
+    ProviderAnswerInvalid,
     ProviderUnreachable,
     UnknownIntegration,
 )
@@ -105,7 +108,10 @@ class Connect:
         faults = self._rooms.faults
         candidate = await self._obtain(request, located)
         await faults.reached(Point.CANDIDATE_OBTAINED)
-        candidate = await self._with_facts(request, located, candidate)
+        await self._demand_possible(request, located, candidate)
+        bare, candidate = candidate, await self._with_facts(request, located, candidate)
+        if candidate is not bare:
+            await self._demand_possible(request, located, candidate)
         await self._verify(located, candidate)
         await faults.reached(Point.CANDIDATE_VERIFIED)
         validation = self._validation(request, located, candidate, operation_id, lease)
@@ -236,6 +242,24 @@ class Connect:
         config = {**candidate.connection_config, **check_found(located.provider, found)}
         check_addresses(located.provider, config)
         return replace(candidate, connection_config=config)
+
+    async def _demand_possible(
+        self, request: ConnectRequest, located: Located, candidate: Candidate
+    ) -> None:
+        """Refuse what could be kept, but never used: whoever connects is still there to hear it.
+
+        Raises:
+            EgressDenied: The account is at an address that this server may not call.
+            InvalidBody: What was typed in fits into no header.
+            ProviderAnswerInvalid: What the provider handed out does not.
+        """
+        try:
+            await self._rooms.proxy.demand_possible(_target(located, candidate))
+        except InvalidHeaders as error:
+            what = "hold a character that no header can carry, such as a line break"
+            if request.source == "oauth":
+                raise ProviderAnswerInvalid(f"The provider's credentials {what}.") from error
+            raise InvalidBody(f"The credentials, or connection_config, {what}.") from error
 
     async def _verify(self, located: Located, candidate: Candidate) -> None:
         """Make the catalogue's own check request, if the provider has one."""

@@ -74,3 +74,6 @@ class Outbound(Protocol):
         self, request: OutboundRequest, *, timeout_s: float, follow: int
     ) -> AbstractAsyncContextManager[Streamed]:
         """Send a request and hand over the answer as it arrives."""
+
+    async def check(self, request: OutboundRequest, *, look_up: bool) -> None:
+        """Refuse a request that may not be sent, without sending it."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
-from carrick.errors import ProviderTimeout, ProviderUnreachable
+from carrick.errors import MissingConnectionConfig, ProviderTimeout, ProviderUnreachable
 from carrick.model.auth import Credentials
 from carrick.model.clock import Chance, Clock
 from carrick.model.http import OutboundAnswer, OutboundRequest
@@ -109,6 +110,27 @@ class Proxy:
         """
         async with self._arriving(call, target, before_send, deadline) as answer:
             yield answer
+
+    async def demand_possible(self, target: Target) -> None:
+        """Refuse an account that no call could ever be made for, without asking anybody.
+
+        An address is judged where it is one; a name is, whenever it is called.
+
+        Raises:
+            EgressDenied: Its server is at an address that this server may not call.
+            InvalidHeaders: What identifies it holds characters that no header can carry.
+        """
+        credentials = await target.credentials()
+        with contextlib.suppress(MissingConnectionConfig):  # functions may call whole addresses
+            request = build_request(
+                ProxyCall("GET", ""),
+                target,
+                credentials,
+                now=self._clock.now(),
+                random=self._random(),
+                nonce=self._chance.token_hex(16),
+            )
+            await self._egress.check(request, look_up=False)
 
     async def verify(
         self,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from carrick.api.access import Rooms
+from carrick.api.origins import base_url_for
 from carrick.api.routing import router
 from carrick.connect_page import page_files
 from carrick.errors import NotFound
@@ -26,7 +28,8 @@ async def show_page(request: Request, rooms: Rooms) -> Response:
         query = request.url.query
         return RedirectResponse(f"connect/?{query}" if query else "connect/", status_code=307)
     answer = _file(request, _INDEX)
-    answer.headers["Content-Security-Policy"] = _policy(rooms.settings.base_url)
+    base_urls = (rooms.settings.base_url, base_url_for(request, rooms.settings))
+    answer.headers["Content-Security-Policy"] = _policy(base_urls)
     return answer
 
 
@@ -51,14 +54,17 @@ def _file(request: Request, name: str) -> Response:
     return Response(found.content, headers=headers, media_type=found.media_type)
 
 
-def _policy(base_url: str) -> str:
+def _policy(base_urls: Iterable[str]) -> str:
     """Return what the page may load: its own files, and answers of this server alone.
 
     So an address that names another `apiURL` cannot turn the page into somebody else's form.
     """
-    parts = urlsplit(base_url)
-    api = f"{parts.scheme}://{parts.netloc}"
-    socket = f"{'wss' if parts.scheme == 'https' else 'ws'}://{parts.netloc}"
+    places = [urlsplit(url) for url in dict.fromkeys(base_urls)]
+    api = " ".join(f"{place.scheme}://{place.netloc}" for place in places)
+    # Not every browser counts a socket of the page's own server among 'self'.
+    socket = " ".join(
+        f"{'wss' if place.scheme == 'https' else 'ws'}://{place.netloc}" for place in places
+    )
     return "; ".join(
         (
             "default-src 'none'",

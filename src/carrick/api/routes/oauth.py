@@ -242,11 +242,13 @@ def consent_request(request: Request, asker: Asker, key: str, query: PopupQuery)
     params = params_of(query)
     scopes = params.pop(_SCOPES_OVERRIDE, None) if params is not None else None
     trusted = dict(defaults_of_session(asker, key))
-    authorization_params = dict(query.authorization_params)
+    authorization_params = _without(query.authorization_params, "response_type")
     user_scope = query.user_scope
     if session is not None:
         defaults = session.integrations_config_defaults.get(key, {})
-        authorization_params = defaults.get("authorization_params") or authorization_params
+        # What may be asked for is the session maker's decision, by whatever name.
+        own = _without(authorization_params, "scope")
+        authorization_params = defaults.get("authorization_params") or own
         user_scope = defaults.get("user_scopes")
     elif scopes:
         trusted[_SCOPES_OVERRIDE] = scopes
@@ -276,6 +278,10 @@ def consent_request(request: Request, asker: Asker, key: str, query: PopupQuery)
         session_row_id=session.row_id if session else None,
         popup_id=query.ws_client_id,
     )
+
+
+def _without(params: Mapping[str, str], name: str) -> dict[str, str]:
+    return {each: text for each, text in params.items() if each != name}
 
 
 def _set_cookie(
