@@ -135,6 +135,24 @@ async def test_what_the_session_decides_is_not_asked(
     assert connection["connection_config"] == {**config, "edition": "standard"}
 
 
+async def test_nothing_that_is_shown_is_run(product: Product, server: ServerProcess) -> None:
+    """Names, guides and messages are texts, whatever a developer, author or provider wrote."""
+    evil = "<img src=x onerror='parent.postMessage({type: `run`}, `*`)'>"
+    key, account = await integrate(server, display_name=evil), add_account(server)
+    refuse = REFUSE.replace("Ask your administrator", f"Ask {evil}")
+    assert (await server.deploy({"refuse": refuse}, integration_id=key)).status == 200
+    guide = {key: {"docs_connect": "javascript:parent.postMessage({type:'run'},'*')"}}
+    token = await session(server, allowed_integrations=[key], overrides=guide)
+    dialog = await product.open(token)
+    await expect(dialog.get_by_role("heading", name=evil)).to_be_visible()
+    await expect(dialog.get_by_role("link")).to_have_count(0)
+    await fill_key(dialog, account, server)
+    await dialog.get_by_role("button", name="Connect", exact=True).click()
+    await expect(dialog.get_by_role("alert")).to_contain_text(f"Ask {evil}")
+    await expect(dialog.locator("img[src=x]")).to_have_count(0)
+    assert await product.kinds() == ["ready", "error"]
+
+
 async def test_a_refusal_says_why_and_lets_try_again(
     product: Product, server: ServerProcess
 ) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.async_api import Page
-from tests.integration.server import ServerProcess
+from tests.integration.server import ServerProcess, served
 from tests.lifecycle.house import SETUP, VALIDATE
 from tests.wire.accounts import (
     END_USER,
@@ -20,7 +21,7 @@ from tests.wire.accounts import (
 )
 from tests.wire.clients import PATIENCE_S, BrowserClient, ClientError, Front
 
-from carrick.testing.fake_provider import Account
+from carrick.testing.fake_provider import Account, FakeProvider
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -140,6 +141,17 @@ async def test_consent_connects_under_a_path(
     made = await client.call(token, "auth", key, signing_in(account), **options)
     connection = await stored(server, made)
     assert connection["credentials"]["access_token"] == account.access_token
+
+
+async def test_a_first_popup_on_localhost_works(app: Page, tmp_path: Path) -> None:
+    """A server that nobody has configured, called by the name that newcomers write."""
+    async with FakeProvider() as provider, served(tmp_path, provider) as fresh:
+        account = add_account(fresh)
+        key = await integrate_oauth(fresh)
+        client = BrowserClient(app, fresh.url.replace("127.0.0.1", "localhost"))
+        made = await client.call(await session(fresh), "auth", key, signing_in(account))
+        connection = await stored(fresh, made)
+        assert connection["credentials"]["access_token"] == account.access_token
 
 
 async def test_the_same_account_reconnects(client: BrowserClient, server: ServerProcess) -> None:
