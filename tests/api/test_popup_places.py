@@ -103,6 +103,17 @@ async def test_the_last_page_speaks_the_persons_language(desk: Desk) -> None:
         assert "Start again from the app" in message_of(page)["payload"]["message"]
 
 
+async def test_a_browser_without_cookies_is_told_in_its_language(desk: Desk) -> None:
+    """Also where the connect page's own text would name the provider."""
+    await integrate(desk)
+    with desk.app.services.popups.waiting() as waiting:
+        query = await begun(Browser(desk, waiting))
+        headers = {"accept-language": "de"}
+        page = await desk.ask("GET", f"/oauth/callback?{query}", key=None, headers=headers)
+        assert "in einem anderen Browser begonnen" in page.body.decode()
+        assert message_of(page)["payload"]["errorType"] == "state_cookie_err"
+
+
 async def test_what_others_say_is_not_translated(desk: Desk) -> None:
     """The provider's own words stand in the page as they came."""
     await integrate(desk)

@@ -74,8 +74,10 @@ class Words:
 
         What authors and providers say is in words of their own.
         """
-        known = self.texts.get(f"error.{error_type}.message", "")
-        return said if self.language == "en" or not known or "{" in known else known
+        keys = (f"window.{error_type}", f"error.{error_type}.message")
+        known = next((self.texts[key] for key in keys if key in self.texts), "{")
+        # Some texts of the connect page name the provider, which is not always known here.
+        return said if self.language == "en" or "{" in known else known
 
 
 def page_words(request: Request) -> Words:
