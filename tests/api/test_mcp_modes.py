@@ -162,6 +162,22 @@ async def test_a_code_of_another_server_is_refused(browser: Browser) -> None:
     await went_wrong(browser, page, "callback_err", "any-mcp")
 
 
+@pytest.mark.parametrize(("promised", "status"), [(True, 400), (False, 200)])
+async def test_a_server_that_names_itself_always_does(
+    browser: Browser, promised: bool, status: int
+) -> None:
+    """Where its metadata says that `iss` is there, an answer without one is somebody else's."""
+    changes = {"authorization_response_iss_parameter_supported": promised}
+    browser.desk.provider.mcp.server_changes = changes
+    answer = await begun(browser)
+    query = dict(parse_qsl(await browser.consent(answer.headers["location"])))
+    del query["iss"]
+    page = await browser.come_back(urlencode(query))
+    assert page.status == status, page.body
+    if promised:
+        await went_wrong(browser, page, "callback_err", "any-mcp")
+
+
 async def test_a_client_may_be_named_by_its_document(browser: Browser) -> None:
     """The authorization server reads who we are at an address that answers anybody."""
     desk = browser.desk
