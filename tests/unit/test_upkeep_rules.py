@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from carrick.credentials import rules
+from carrick.errors import CredentialsBackingOff
 from carrick.model.connection import ConnectionState
 from carrick.store.refresh import RefreshRow
 
@@ -122,3 +123,16 @@ def test_failures_are_tried_again(
     """A refusal once a day, an outage soon, a lost answer while it can still be mended."""
     since = NOW - unanswered if unanswered is not None else None
     assert rules.upkeep_after_failure(ROW, since, NOW, transient=transient) == NOW + at
+
+
+def test_what_a_clock_wrote_that_was_set_back_says_nothing_of_now() -> None:
+    """A failure that lies ahead holds nobody off; the end of credentials from ahead is wrong."""
+    ahead = NOW + 3 * HOUR
+    failed = replace(ROW, last_refresh_failure_at=ahead)
+    rules.demand_rested(failed, NOW, force=False)
+    with pytest.raises(CredentialsBackingOff):
+        rules.demand_rested(failed, ahead + timedelta(seconds=1), force=False)
+
+    fresh = replace(ROW, last_refresh_success_at=ahead)
+    assert rules.is_from_ahead(fresh, NOW)
+    assert not rules.is_from_ahead(fresh, ahead - timedelta(seconds=30))

@@ -20,6 +20,7 @@ import structlog
 from carrick.api import create_api
 from carrick.api.popups import Popups
 from carrick.api.services import Readiness, Services, Stopping
+from carrick.app.clockwatch import ClockWatch
 from carrick.app.housekeeping import Housekeeping
 from carrick.connections import Connections
 from carrick.credentials import FreshCredentials, Results
@@ -54,9 +55,10 @@ from carrick.proxy import Proxy
 from carrick.runtime.calls import CallServices
 from carrick.runtime.pool import RunnerLimits, RunnerPool
 from carrick.settings import Settings
+from carrick.store import clocks, mailboxes
 from carrick.store import environments as environment_rows
 from carrick.store import journal as journal_rows
-from carrick.store import mailboxes
+from carrick.store.clocks import DatabaseClock
 from carrick.store.mailboxes import Mailbox
 from carrick.store.migrate import migrate, schema_state
 from carrick.store.signals import Signals
@@ -166,13 +168,17 @@ async def running(
     faults: Faults = NO_FAULTS,
 ) -> AsyncIterator[App]:
     """Build and start everything, and stop it in reverse order at the end."""
-    clock, chance = clock or SystemClock(), chance or SystemChance()
+    chance = chance or SystemChance()
+    shared = DatabaseClock(SystemClock()) if clock is None and settings.database_url else None
+    clock = clock or shared or SystemClock()
     async with contextlib.AsyncExitStack() as stack:
         if settings.database_url is None:
             stack.enter_context(only_server(settings.data_dir))
         store = await stack.enter_async_context(
             opened_store(settings, clock, migrated=migrate_first, faults=faults)
         )
+        if shared is not None:
+            await shared.look(store)
         opened = open_vault(
             settings, is_postgres=store.is_postgres, sealed_with=await _key_in_use(store)
         )
@@ -202,6 +208,8 @@ async def running(
             _flushing(rooms),
             warmth.run,
             housekeeping.run,
+            ClockWatch(store, clock).run,
+            *_following(shared, store),
             tenants.imports.following(tenants.catalogue, clock),
             *_upkeep(settings, rooms),
         ):
@@ -348,6 +356,10 @@ def _upkeep(settings: Settings, rooms: Rooms) -> list[Callable[[], Awaitable[Non
     return [Upkeep(rooms, at_once=at_once, idle=idle).run]
 
 
+def _following(shared: DatabaseClock | None, store: Store) -> list[Callable[[], Awaitable[None]]]:
+    return [partial(shared.follow, store)] if shared is not None else []
+
+
 def _rooms(ground: _Ground, tenants: _Tenants, wake: Wake, timing: Timing) -> Rooms:
     store, vault, clock = ground.store, ground.opened.vault, ground.clock
 
@@ -461,6 +473,7 @@ async def _settle_estates(store: Store) -> None:
             await mailboxes.void_all(tx)
         longest = _LONGEST_JOURNEY if store.is_postgres else timedelta()
         await journal_rows.erase_unclaimed(tx, longest)
+        await clocks.bring_back(tx)
 
     await store.write(unit)
 

@@ -198,3 +198,5 @@ def configure_logs(settings: Settings) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
     logging.basicConfig(level=max(level, logging.WARNING), stream=sys.stderr)
+    # A database that is away is told by the store and the engine, once, and without tracebacks.
+    logging.getLogger("pgqueuer").setLevel(logging.CRITICAL)

@@ -301,11 +301,11 @@ class FreshCredentials:
             return True
         if credentials.expires_at is None:
             return False
+        now = self._clock.now()
+        if rules.is_from_ahead(row, now):
+            return True
         return rules.is_due(
-            credentials,
-            self._catalogue.get(row.provider),
-            self._clock.now(),
-            terms.ahead or timedelta(),
+            credentials, self._catalogue.get(row.provider), now, terms.ahead or timedelta()
         )
 
 

@@ -16,6 +16,8 @@ BUFFER = timedelta(minutes=15)
 CHECKED_MODES = frozenset({AuthMode.API_KEY, AuthMode.BASIC, AuthMode.TBA})
 #: How long a failed refresh keeps others from trying.
 BACK_OFF = timedelta(seconds=30)
+#: What is dated further ahead than this was not written by the clock of now.
+AHEAD = timedelta(minutes=1)
 #: How often nobody's credentials are looked after at most, but for answers that are missing.
 UPKEEP_EVERY = timedelta(minutes=10)
 #: How long what a provider refused is left alone when nobody asks.
@@ -31,6 +33,12 @@ def is_due(
     if credentials.expires_at is None:
         return False
     return credentials.expires_at - now < _buffer(provider) + ahead
+
+
+def is_from_ahead(row: RefreshRow, now: datetime) -> bool:
+    """Whether credentials were dated by a clock that has been set back: their end is wrong too."""
+    fresh_since = row.last_refresh_success_at
+    return fresh_since is not None and fresh_since > now + AHEAD
 
 
 def _buffer(provider: Provider) -> timedelta:
@@ -81,7 +89,8 @@ def demand_rested(row: RefreshRow, now: datetime, *, force: bool) -> None:
     if force or failed_at is None:
         return
     left = (failed_at + BACK_OFF - now).total_seconds()
-    if left > 0:
+    # A failure that lies ahead was written before the clock was set back: it says nothing of now.
+    if 0 < left <= BACK_OFF.total_seconds() + 1:
         raise CredentialsBackingOff(retry_after_s=left)
 
 

@@ -86,6 +86,7 @@ class PostgresEngine:
         self._drains = Drains(drain, turns, clock)
         self._sweep = Sweep(due, self._drains, clock=clock, interval_s=sweep_s)
         self._stopping = asyncio.Event()
+        self._is_lost = False
         self._working: asyncio.Task[None] | None = None
         self._sweeping: asyncio.Task[None] | None = None
 
@@ -139,9 +140,15 @@ class PostgresEngine:
                 await self._work()
             except Exception as error:
                 # The outermost layer of this task: the database may be back at the next try.
-                _log.warning("engine_disconnected", error=str(error) or type(error).__name__)
+                self._tell_lost(str(error) or type(error).__name__)
             if not self._stopping.is_set():
                 await self._pause()
+
+    def _tell_lost(self, reason: str) -> None:
+        """Log it the first time only; every second is too often for an outage of hours."""
+        if not self._is_lost:
+            _log.warning("engine_disconnected", error=reason)
+        self._is_lost = True
 
     async def _pause(self) -> None:
         pause = asyncio.create_task(self._clock.sleep(self._reconnect_s), name="engine-pause")
@@ -152,6 +159,9 @@ class PostgresEngine:
     async def _work(self) -> None:
         """Handle jobs until told to stop, or until the database goes away."""
         async with self._pool() as pool:
+            if self._is_lost:
+                _log.warning("engine_connected")
+            self._is_lost = False
             driver = _WatchedDriver(pool)
             queries = Queries(driver, *self._builders)
             manager = _WatchedQueue(queries, channel=self._names.channel)

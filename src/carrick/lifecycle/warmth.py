@@ -9,7 +9,7 @@ import asyncio
 
 import structlog
 
-from carrick.errors import CarrickError
+from carrick.errors import CarrickError, StoreUnavailable
 from carrick.lifecycle.rooms import Rooms
 
 _EVERY_S = 5.0
@@ -51,5 +51,7 @@ class Warmth:
             await self._rooms.clock.sleep(_EVERY_S)
             try:
                 await self.refresh()
+            except StoreUnavailable as error:  # it says so itself, once
+                _log.debug("deployments_not_followed", reason=error.message)
             except CarrickError as error:
                 _log.warning("deployments_not_followed", reason=error.message)

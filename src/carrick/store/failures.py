@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from carrick.errors import StoreDamaged, StoreFull, StoreGone, StoreUnavailable
 
@@ -50,6 +51,8 @@ def _found(error: BaseException) -> StoreUnavailable:
             f"The database file is damaged ({said}). Stop the server, keep the file aside, and "
             "`carrick restore` a backup."
         )
+    if isinstance(error, PoolTimeoutError):
+        return StoreUnavailable("The database does not answer: all connections to it are in use.")
     if _sqlite_code(error) == sqlite3.SQLITE_FULL or sqlstate(error) == _PG_FULL:
         return StoreFull()
     return StoreUnavailable(f"The database does not answer: {said}")

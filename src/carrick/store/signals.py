@@ -50,8 +50,8 @@ class Signals:
         while True:
             try:
                 await self._listen(receive)
-            except Exception as error:  # whatever the driver raises: the line is laid again
-                _log.warning("signals_not_heard", reason=type(error).__name__)
+            except Exception as error:  # whatever the driver raises; the store tells of it
+                _log.debug("signals_not_heard", reason=type(error).__name__)
             await self._clock.sleep(_LOOK_S)
 
     async def _listen(self, receive: Callable[[str], None]) -> None:
