@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import resource
 import shutil
+import socket
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from sqlalchemy import insert, select, text
 from tests.integration.disks import Disk, small_disk
-from tests.integration.server import ServerProcess, served
+from tests.integration.server import ServerProcess, kill, served
 from tests.lifecycle.house import CLEANUP, SETUP, VALIDATE
 
 from carrick.app import running
@@ -167,6 +171,17 @@ async def test_a_database_that_is_taken_away_is_not_written_to(tmp_path: Path) -
         assert (await server.get()).status == 200
         lost = [(line["work"], line["code"]) for line in said(server, "store_lost")]
         assert sorted(lost) == [("reads", "store_gone"), ("writes", "store_gone")]
+
+        copied = tmp_path / "rescued.db"
+        for name in ("carrick.db", "carrick.db-wal"):
+            (server.data_dir / name).unlink()
+        for link in Path(f"/proc/{server.pid}/fd").iterdir():
+            name, _, deleted = link.readlink().name.partition(" ")
+            if deleted and name in ("carrick.db", "carrick.db-wal"):
+                shutil.copy(link, f"{copied}{name.removeprefix('carrick.db')}")
+        with sqlite3.connect(copied) as rescued:
+            found = rescued.execute("SELECT connection_id FROM connections ORDER BY id").fetchall()
+        assert found == [("one",), ("three",)]
         assert b"Traceback" not in server.log
 
 
@@ -244,3 +259,48 @@ def _settings_of(store_url: str) -> Settings:
     if store_url.startswith("sqlite"):
         return Settings(data_dir=Path(store_url.removeprefix("sqlite:///")).parent)
     return Settings(database_url=store_url)
+
+
+# --- no descriptors left --------------------------------------------------------------------
+
+
+async def test_a_server_without_descriptors_says_so_and_recovers(tmp_path: Path) -> None:
+    """It neither spins nor refuses anybody's credentials, and goes on when connections close."""
+    async with served(tmp_path) as server:
+        account = server.provider.add_account("Ada")
+        await server.deploy({"check": VALIDATE})
+        assert (await server.connect(account)).status == 201
+        held = await asyncio.to_thread(_exhaust, server)
+        try:
+            before = _cpu_s(server.pid)
+            full = await server.connect(account, "two")
+            assert (full.status, full.code) == (503, "store_unavailable")
+            assert "too many open files" in full.message
+            assert (await server.get()).status == 200
+            kill(server.runners())
+            assert _cpu_s(server.pid) - before < 1
+        finally:
+            for one in held:
+                one.close()
+        again = await server.until(
+            lambda: server.connect(account, "three"), lambda answer: answer.status != 503
+        )
+        assert again.status == 201, again.text
+        assert len(said(server, "store_lost")) == 1
+
+
+def _exhaust(server: ServerProcess) -> list[socket.socket]:
+    """Leave a server few descriptors, and take them all."""
+    files = Path(f"/proc/{server.pid}/fd")
+    most = len(list(files.iterdir())) + 20
+    resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (most, most))
+    address = urlsplit(server.url)
+    held = []
+    while len(list(files.iterdir())) < most:
+        held.append(socket.create_connection((address.hostname, address.port)))
+    return held
+
+
+def _cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

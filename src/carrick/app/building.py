@@ -433,7 +433,8 @@ def _services(ground: _Ground, tenants: _Tenants, rooms: Rooms, popups: Popups) 
 def _readiness(pool: RunnerPool) -> Readiness:
     if pool.is_ready():
         return Readiness(True)
-    return Readiness(False, "Function runners cannot be started on this machine.")
+    reason = "Function runners cannot be started on this machine"
+    return Readiness(False, f"{reason}: {pool.ailment}." if pool.ailment else f"{reason}.")
 
 
 def _engine(rooms: Rooms, lifecycle: Lifecycle) -> EmbeddedEngine | PostgresEngine:

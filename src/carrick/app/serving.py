@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import resource
 import signal
 import socket
 import sys
@@ -23,6 +24,8 @@ from carrick.settings import Settings
 #: Seconds requests that are under way get to finish when the server is told to stop: longer than
 #: any waits for functions. Whoever says it again does not want to wait.
 _GRACE_S = 50
+#: Connections and files that may be open at a time, where the system lets us have so many.
+_OPEN_FILES = 65_536
 #: Bytes of what a browser that waits for a popup may say, which nobody reads.
 _MOST_SAID = 4096
 
@@ -34,6 +37,7 @@ def serve(settings: Settings, *, migrate_first: bool = False, faults: Faults = N
         CarrickError: It cannot start; the message says why and what to do.
     """
     configure_logs(settings)
+    _allow_open_files()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings, migrate_first=migrate_first, faults=faults))
 
@@ -71,6 +75,7 @@ def work(settings: Settings, *, migrate_first: bool = False, faults: Faults = NO
             "With the embedded store, `carrick serve` does everything in one process tree."
         )
     configure_logs(settings)
+    _allow_open_files()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_work(settings, migrate_first=migrate_first, faults=faults))
 
@@ -133,6 +138,15 @@ def _on_signals(stop: Callable[[], None]) -> Iterator[None]:
     finally:
         for number in numbers:
             loop.remove_signal_handler(number)
+
+
+def _allow_open_files() -> None:
+    """Use the descriptors this process may have: shells give it far fewer to begin with."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(ValueError, OSError):  # what cannot be raised stays as it is
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _listen(settings: Settings) -> socket.socket:
@@ -199,4 +213,5 @@ def configure_logs(settings: Settings) -> None:
     )
     logging.basicConfig(level=max(level, logging.WARNING), stream=sys.stderr)
     # A database that is away is told by the store and the engine, once, and without tracebacks.
-    logging.getLogger("pgqueuer").setLevel(logging.CRITICAL)
+    for library in ("pgqueuer", "asyncpg"):
+        logging.getLogger(library).setLevel(logging.CRITICAL)

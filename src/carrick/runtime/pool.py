@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import structlog
+
 from carrick.errors import CarrickError
 from carrick.model.clock import Clock
 from carrick.model.event import HostFailed, Outcome, RunnerLost
@@ -33,6 +35,8 @@ _WEIGH_EVERY = 2
 _PROBE_EVERY = 20
 #: Seconds between two replacements of a runner that is kept warm.
 _REWARM_S = 5.0
+
+_log = structlog.get_logger(__name__)
 
 
 class _Seat:
@@ -79,6 +83,8 @@ class RunnerPool:
         self._rewarm_at: dict[_Key, float] = {}
         self._changed = asyncio.Event()
         self._is_ready = False
+        #: Why the last runner could not be started; `None` when it was.
+        self.ailment: str | None = None
         self._is_closed = False
         self._watching: asyncio.Task[None] | None = None
         self._background: set[asyncio.Task[Any]] = set()
@@ -239,16 +245,24 @@ class RunnerPool:
             raise
         try:
             await seat.runner.start(bundle, isolation)
-        except StartFailed:
-            self._is_ready = False
+        except StartFailed as error:
+            self._note_ailment(str(error))
             if seat.key is not None:
                 self._broken.add(seat.key)
             raise
-        self._is_ready = True
+        self._note_ailment(None)
         if seat.key is not None:
             self._broken.discard(seat.key)
             if seat.key in self._kept_warm and seat.is_shared:
                 seat.runner.preload()
+
+    def _note_ailment(self, reason: str | None) -> None:
+        """Remember why no runner could be started; the log hears when that changes."""
+        if reason is not None and self.ailment is None:
+            _log.error("runners_not_started", reason=reason)
+        if reason is None and self.ailment is not None:
+            _log.warning("runners_started")
+        self.ailment, self._is_ready = reason, reason is None
 
     async def _materialised(self, bundle_id: str) -> BundleDir:
         try:

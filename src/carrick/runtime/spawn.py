@@ -127,7 +127,12 @@ async def spawn(
         OSError: It could not be started.
     """
     ours, theirs = socket.socketpair()
-    words = LastWords()
+    try:
+        words = LastWords()
+    except BaseException:  # no descriptors left, for one
+        ours.close()
+        theirs.close()
+        raise
     try:
         process = await asyncio.create_subprocess_exec(
             *_command(theirs.fileno(), bundle, memory_bytes, isolation),

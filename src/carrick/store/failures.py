@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 #: SQLSTATE classes, and single states, in which Postgres cannot do what is right to ask: lost
 #: connections, used up resources, a person's intervention, a broken machine, a lock that is held.
 _AWAY = ("08", "53", "57", "58", "XX", "55P03")
+_NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
 _PG_FULL = "53100"
 _LONGEST = 200
 
@@ -50,6 +53,11 @@ def _found(error: BaseException) -> StoreUnavailable:
         return StoreDamaged(
             f"The database file is damaged ({said}). Stop the server, keep the file aside, and "
             "`carrick restore` a backup."
+        )
+    if _has_no_descriptors(error):
+        return StoreUnavailable(
+            "The database does not answer: this process has too many open files. Raise its limit "
+            "(`ulimit -n`), or lower the number of connections to it."
         )
     if isinstance(error, PoolTimeoutError):
         return StoreUnavailable("The database does not answer: all connections to it are in use.")
@@ -96,6 +104,22 @@ class DatabaseFile:
             "Nothing is read or written until it is back. Put it back, or stop the server and "
             "`carrick restore` a backup."
         )
+
+
+def _has_no_descriptors(error: BaseException) -> bool:
+    """Whether a file or a connection could not be opened because too many are open.
+
+    SQLite does not say so: it has to be tried.
+    """
+    if isinstance(error, OSError):
+        return error.errno in _NO_DESCRIPTORS
+    if _sqlite_code(error) != sqlite3.SQLITE_CANTOPEN:
+        return False
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError as found:
+        return found.errno in _NO_DESCRIPTORS
+    return False
 
 
 def _is_damage(error: BaseException) -> bool:
