@@ -26,6 +26,9 @@ from carrick.settings import Settings
 _GRACE_S = 50
 #: Connections and files that may be open at a time, where the system lets us have so many.
 _OPEN_FILES = 65_536
+#: Seconds an idle connection stays open: longer than load balancers and clients keep theirs, so
+#: that they close it, and none of them sends into a connection that is just being closed.
+_KEPT_OPEN_S = 75
 #: Bytes of what a browser that waits for a popup may say, which nobody reads.
 _MOST_SAID = 4096
 
@@ -56,6 +59,7 @@ async def _serve(settings: Settings, *, migrate_first: bool, faults: Faults) -> 
                 access_log=False,
                 log_config=None,
                 server_header=False,
+                timeout_keep_alive=_KEPT_OPEN_S,
                 timeout_graceful_shutdown=_GRACE_S,
             )
             server = _Server(config)
