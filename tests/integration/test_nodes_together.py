@@ -255,6 +255,7 @@ async def test_nodes_are_replaced_under_load_and_no_connect_fails(deployed: Trio
         is_over.set()
         await asyncio.gather(*clients)
         watching.cancel()
+        await asyncio.wait({watching})
 
     assert set(statuses) == {201}
     assert balancer.cut_off == {}

@@ -49,6 +49,29 @@ class Product:
         token = await session(self.server, allowed_integrations=[key], **defaults)
         return await self.open(token, **options)
 
+    async def takes_keys(self) -> None:
+        """Wait until what is typed goes to the dialog.
+
+        It lives in another process than the page, and the browser moves the keys there some time
+        after both of them think that it has.
+        """
+        frame = await (await self.page.wait_for_selector("#connect-ui")).content_frame()
+        assert frame is not None
+        await frame.evaluate("onkeydown = () => { window.heardKey = true; }")
+        async with asyncio.timeout(10):
+            while not await frame.evaluate("window.heardKey === true"):
+                await self.page.keyboard.press("Shift")
+
+    async def closes_by(self, key: str) -> None:
+        """Press a key that closes the dialog, and wait until the product has heard of it.
+
+        A press goes unanswered for ever when the frame that it went to is gone by then.
+        """
+        pressing = asyncio.create_task(self.page.keyboard.press(key))
+        await self.heard("close")
+        pressing.cancel()
+        await asyncio.wait({pressing})
+
     async def heard(self, kind: str) -> dict[str, Any]:
         """Wait until the product has heard of an event, and return what it was told."""
         await self.page.wait_for_function(
