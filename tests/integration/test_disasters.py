@@ -170,7 +170,7 @@ async def test_a_database_that_is_taken_away_is_not_written_to(tmp_path: Path) -
         assert (await server.connect(account, "three")).status == 201
         assert (await server.get()).status == 200
         lost = [(line["work"], line["code"]) for line in said(server, "store_lost")]
-        # Each kind of work once; whether any of the server's own writes fell into that time is chance.
+        # Each kind of work once. Whether a write of the server's own fell into that time is chance.
         assert ("reads", "store_gone") in lost
         assert len(set(lost)) == len(lost)
         assert {code for _, code in lost} == {"store_gone"}
