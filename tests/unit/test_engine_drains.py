@@ -8,7 +8,8 @@ import pytest
 
 from carrick.engine.drains import Drains
 from carrick.engine.sweep import Sweep
-from carrick.lifecycle.turns import Turns
+from carrick.lifecycle.turns import OUTAGE_AFTER, Turns
+from carrick.model.event import ProviderFailed
 from carrick.store.mailboxes import Mailbox
 from carrick.testing.clock import FakeClock
 
@@ -107,3 +108,44 @@ async def test_due_mailboxes_that_make_no_progress_wait_for_the_next_sweep(
     sweep.cancel()
     await asyncio.wait({sweep})
     await _settle()
+
+
+class _RunningClock(FakeClock):
+    """A clock that goes on a little whenever it is read, as clocks do."""
+
+    def monotonic(self) -> float:
+        self.move(1e-4)
+        return super().monotonic()
+
+
+async def test_a_wait_that_is_over_while_it_is_judged_is_no_wait(clock: FakeClock) -> None:
+    """A pause that ends between being told to wait and asking for how long ends all the same.
+
+    A timer may come back a moment early, and then each of the two sees another side of the end.
+    """
+    drained: list[int] = []
+
+    async def drain(connection_row_id: int) -> None:
+        drained.append(connection_row_id)
+
+    running_clock = _RunningClock()
+    for early_s in [step * 0.5e-4 for step in range(12)]:
+        turns = Turns(running_clock)
+        tell_of_an_outage(turns)
+        wait_s = turns.opens_in(1)
+        assert wait_s is not None
+        running_clock.move(wait_s - early_s)
+        drains = Drains(drain, turns, running_clock)
+        drained.clear()
+        drains.offer(Mailbox(7, 1))
+        running_clock.move(early_s)
+        for _ in range(20):
+            await asyncio.sleep(0)
+            running_clock.move(1e-4)
+        assert drained == [7], f"{early_s} s early"
+
+
+def tell_of_an_outage(turns: Turns) -> None:
+    """Have as many connections fail as make an outage."""
+    for connection in range(OUTAGE_AFTER):
+        turns.note(1, connection, ProviderFailed(503, "unavailable"))

@@ -78,6 +78,10 @@ class Drains:
         self._begin_what_may(mailbox.integration_row_id)
         return True
 
+    def begin_what_may(self) -> None:
+        """Begin everything that waits here and has a turn now."""
+        self._begin_what_may()
+
     async def finish(self, limit_s: float) -> None:
         """Begin nothing more, wait for what is running, then cancel what is left at the limit."""
         self._is_stopping = True

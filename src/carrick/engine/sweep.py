@@ -58,6 +58,7 @@ class Sweep:
                 continue
             if self._drains.offer(mailbox):
                 begun.add(mailbox.connection_row_id)
+        self._drains.begin_what_may()
 
     async def _is_hungry_in_time(self) -> bool:
         """Wait for room where more is due than could wait here; not longer than a pause."""

@@ -78,9 +78,7 @@ class Turns:
         """Take a turn for an integration; `False` when it has to wait."""
         queue = self._queues[integration_row_id]
         now = self._clock.monotonic()
-        if self._taken >= self.places or queue.running >= self._share(queue):
-            return False
-        if now < queue.closed_until:
+        if now < queue.closed_until or not self._has_room(queue):
             return False
         queue.running += 1
         self._taken += 1
@@ -97,12 +95,14 @@ class Turns:
             del self._queues[integration_row_id]
 
     def opens_in(self, integration_row_id: int) -> float | None:
-        """Return the seconds until time alone lets an integration have a turn, if it is that."""
+        """Return the seconds until time alone lets an integration have a turn, if it is that.
+
+        Zero when it could have one now: the moment may have come since it was told to wait.
+        """
         queue = self._queues.get(integration_row_id)
-        if queue is None:
+        if queue is None or not self._has_room(queue):
             return None
-        left = queue.closed_until - self._clock.monotonic()
-        return left if left > 0 and queue.running < self._share(queue) else None
+        return max(0.0, queue.closed_until - self._clock.monotonic())
 
     def learn(self, integration: Integration) -> None:
         """Heed what the developer has set on an integration."""
@@ -147,6 +147,9 @@ class Turns:
         if queue.outage.admitted >= self.places:
             queue.outage = None
             _log.warning("provider_outage_ended", integration_row_id=integration_row_id)
+
+    def _has_room(self, queue: _Queue) -> bool:
+        return self._taken < self.places and queue.running < self._share(queue)
 
     def _share(self, queue: _Queue) -> int:
         free = self.places - (self._taken - queue.running)
