@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import pkgutil
 import re
 
 import pytest
@@ -29,6 +31,22 @@ def test_an_error_is_complete(error: type[CarrickError]) -> None:
 def test_an_error_speaks_for_itself(error: type[CarrickError]) -> None:
     """Raised without words, it says its class's sentence."""
     assert str(error()) == (error.__doc__ or "").strip()
+
+
+def test_every_error_is_found_in_one_place() -> None:
+    """Whichever file has it, it is importable from `carrick.errors` and listed there."""
+    files = [
+        importlib.import_module(f"{errors.__name__}.{file.name}")
+        for file in pkgutil.iter_modules(errors.__path__)
+    ]
+    defined = {
+        name
+        for file in files
+        for name, value in vars(file).items()
+        if inspect.isclass(value) and value.__module__ == file.__name__
+    }
+
+    assert {error.__name__ for error in CLASSES} == defined == set(errors.__all__)
 
 
 def test_one_code_has_one_status_unless_it_grows_more_specific() -> None:
