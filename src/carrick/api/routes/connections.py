@@ -21,9 +21,9 @@ from carrick.api.schemas.connections import (
     IntegrationQuery,
     Success,
     connection_object,
-    credentials_object,
     list_item,
 )
+from carrick.api.schemas.credentials import credentials_object
 from carrick.api.schemas.people import EndUserInput, end_user_of
 from carrick.api.schemas.primitives import ConnectionId
 from carrick.api.urls import demand_url
