@@ -22,7 +22,8 @@ import asyncpg
 import pytest
 
 from carrick.store.migrate import migrate
-from carrick.store.unit import Store, open_store, running, sqlite_url
+from carrick.store.opening import open_store, running, sqlite_url
+from carrick.store.unit import Store
 from carrick.testing.clock import FakeChance, FakeClock
 
 if TYPE_CHECKING:

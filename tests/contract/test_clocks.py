@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 
 from carrick.model.clock import SystemClock
 from carrick.store.clocks import DatabaseClock
-from carrick.store.unit import open_store, running
+from carrick.store.opening import open_store, running
 
 pytestmark = pytest.mark.parametrize(
     "backend", [pytest.param("postgres", marks=pytest.mark.postgres)]

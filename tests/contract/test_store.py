@@ -11,8 +11,9 @@ from sqlalchemy.exc import IntegrityError
 
 from carrick.errors import StoreUnavailable
 from carrick.model.faults import Point
+from carrick.store.opening import open_store, running
 from carrick.store.tables import store_facts
-from carrick.store.unit import Store, Tx, open_store, ping, running
+from carrick.store.unit import Store, Tx, ping
 from carrick.testing.clock import FakeClock
 from carrick.testing.faults import Hold, PlannedFaults, fail_with
 

@@ -17,9 +17,10 @@ from tests.lifecycle.house import SETUP, VALIDATE
 
 from carrick.errors import StoreUnavailable
 from carrick.model.clock import SystemClock
-from carrick.store import unit as store_unit
+from carrick.store import opening
+from carrick.store.opening import open_store, running
 from carrick.store.tables import store_facts
-from carrick.store.unit import Store, Tx, open_store, ping, running
+from carrick.store.unit import Store, Tx, ping
 from carrick.testing.fake_provider import FakeProvider
 
 pytestmark = pytest.mark.parametrize(
@@ -37,8 +38,8 @@ async def wire(store_url: str) -> AsyncIterator[Wire]:
 @pytest.fixture
 async def hasty(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Store]:
     """A store at the end of the wire whose patience is short."""
-    monkeypatch.setattr(store_unit, "_LOCK_S", 1)
-    monkeypatch.setattr(store_unit, "_STATEMENT_S", 2)
+    monkeypatch.setattr(opening, "_LOCK_S", 1)
+    monkeypatch.setattr(opening, "_STATEMENT_S", 2)
     async with running(open_store(wire.url, SystemClock())) as store:
         yield store
 

@@ -32,9 +32,10 @@ from carrick.errors import (
 from carrick.model.clock import SystemClock
 from carrick.settings import Settings
 from carrick.store.migrate import migrate
+from carrick.store.opening import open_store, sqlite_url
+from carrick.store.opening import running as running_store
 from carrick.store.tables import store_facts
-from carrick.store.unit import Store, Tx, open_store, sqlite_url
-from carrick.store.unit import running as running_store
+from carrick.store.unit import Store, Tx
 
 #: Larger than what SQLite keeps in memory before it needs the disk.
 _LARGE = "x" * 4_000_000

@@ -19,7 +19,7 @@ import asyncio, sys
 from carrick.engine import PostgresEngine
 from carrick.lifecycle.turns import Turns
 from carrick.model.clock import SystemClock
-from carrick.store.unit import open_store
+from carrick.store.opening import open_store
 
 async def main():
     async def drain(connection_row_id):

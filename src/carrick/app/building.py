@@ -61,8 +61,9 @@ from carrick.store import journal as journal_rows
 from carrick.store.clocks import DatabaseClock
 from carrick.store.mailboxes import Mailbox
 from carrick.store.migrate import migrate, schema_state
+from carrick.store.opening import open_store, sqlite_url
 from carrick.store.signals import Signals
-from carrick.store.unit import Store, Tx, open_store, ping, ping_writes, sqlite_url
+from carrick.store.unit import Store, Tx, ping, ping_writes
 from carrick.vault import OpenedVault, Vault, open_vault
 
 _log = structlog.get_logger("carrick")

@@ -16,8 +16,9 @@ from carrick.model.clock import SystemClock
 from carrick.providers import Catalogue, load_catalogue, read_file
 from carrick.settings import Settings
 from carrick.store.migrate import schema_state
+from carrick.store.opening import open_store, sqlite_url
 from carrick.store.provider_imports import ImportRow
-from carrick.store.unit import Store, open_store, sqlite_url
+from carrick.store.unit import Store
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
 
 import structlog
 
 from carrick.errors import StoreUnavailable
 from carrick.model.clock import Clock
+from carrick.store.failures import OF_THE_DATABASE, meaning_of
 
 #: Seconds after which trouble that goes on, or comes and goes, is mentioned again.
 _AGAIN_S = 300.0
@@ -26,6 +29,25 @@ class Condition:
         self._is_known = False
         self._failures = 0
         self.has_failed = False
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """Hear how the work inside goes; what it raises of the database says what it means."""
+        try:
+            yield
+        except OF_THE_DATABASE as error:
+            meaning = self.hear(error)
+            if meaning is error:
+                raise
+            raise meaning from error
+        self.worked()
+
+    def hear(self, error: BaseException) -> BaseException:
+        """Return what an error means to callers; the log says it when it is news."""
+        meaning = meaning_of(error)
+        if isinstance(meaning, StoreUnavailable):
+            self.failed(meaning)
+        return meaning
 
     def failed(self, error: StoreUnavailable) -> None:
         """Hear that it did not work."""

@@ -13,6 +13,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from carrick.errors import StoreDamaged, StoreFull, StoreGone, StoreUnavailable
 
+#: What says something of the database, and not of what was asked.
+OF_THE_DATABASE = (DBAPIError, PoolTimeoutError, OSError, StoreUnavailable)
 #: What SQLite says of a file that is not, or no longer, a sound database.
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 #: SQLSTATE classes, and single states, in which Postgres cannot do what is right to ask: lost
