@@ -21,7 +21,7 @@ from tests.lifecycle.house import CLEANUP, SETUP, VALIDATE
 
 from carrick.app import running
 from carrick.app.backups import back_up
-from carrick.app.building import opened_store
+from carrick.app.stores import opened_store
 from carrick.errors import (
     BackupInvalid,
     KeyMissing,

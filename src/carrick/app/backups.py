@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from carrick.app.building import only_server
+from carrick.app.stores import only_server
 from carrick.errors import BackupInvalid, CiphertextInvalid, SettingsInvalid
 from carrick.settings import Settings
 from carrick.store import snapshot

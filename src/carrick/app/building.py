@@ -1,34 +1,27 @@
-"""Builds every room in order, starts the loops that keep them, and stops them in reverse.
+"""Builds every room from those below it, and the engine above them. Nothing is started here.
 
-Nothing else knows which rooms there are. `running` is the whole server without a socket.
+Nothing else knows which rooms there are, and what each of them needs.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import fcntl
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import structlog
 
-from carrick.api import create_api
 from carrick.api.popups import Popups
 from carrick.api.services import Readiness, Services, Stopping
-from carrick.app.clockwatch import ClockWatch
-from carrick.app.housekeeping import Housekeeping
 from carrick.connections import Connections
 from carrick.credentials import FreshCredentials, Results
 from carrick.deployments import Deployments
 from carrick.deployments.child import Isolate
 from carrick.dryrun import DryRuns
-from carrick.egress import Egress, EgressPolicy
-from carrick.engine import EmbeddedEngine, PostgresEngine, install_schema
+from carrick.egress import Egress
+from carrick.engine import EmbeddedEngine, PostgresEngine
 from carrick.environments import (
     ApiKeys,
     ConnectSessions,
@@ -37,16 +30,14 @@ from carrick.environments import (
     ProviderImports,
     Variables,
 )
-from carrick.errors import CarrickError, StoreInUse, StoreNewer, StoreOutdated
 from carrick.journal import Journal
 from carrick.lifecycle.journeys import Lifecycle
 from carrick.lifecycle.progress import Progress
 from carrick.lifecycle.rooms import Rooms, Timing
-from carrick.lifecycle.upkeep import Upkeep
 from carrick.lifecycle.wake import Wake
 from carrick.lifecycle.watch import RefreshWatch
-from carrick.model.clock import Chance, Clock, SystemChance, SystemClock
-from carrick.model.faults import NO_FAULTS, Faults, Point
+from carrick.model.clock import Chance, Clock
+from carrick.model.faults import Faults
 from carrick.model.http import OutboundRequest
 from carrick.notify import Deliveries, Notifier
 from carrick.operations import Operations
@@ -55,186 +46,15 @@ from carrick.proxy import Proxy
 from carrick.runtime.calls import CallServices
 from carrick.runtime.pool import RunnerLimits, RunnerPool
 from carrick.settings import Settings
-from carrick.store import clocks, mailboxes
-from carrick.store import environments as environment_rows
-from carrick.store import journal as journal_rows
-from carrick.store.clocks import DatabaseClock
 from carrick.store.mailboxes import Mailbox
-from carrick.store.migrate import migrate, schema_state
-from carrick.store.opening import open_store, sqlite_url
-from carrick.store.signals import Signals
 from carrick.store.unit import Store, Tx, ping, ping_writes
-from carrick.vault import OpenedVault, Vault, open_vault
+from carrick.vault import OpenedVault
 
 _log = structlog.get_logger("carrick")
-_FLUSH_S = 1.0
-#: On which nodes tell each other how popups ended.
-_POPUPS = "carrick_popups"
-#: No connect journey of another node takes as long.
-_LONGEST_JOURNEY = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
-class App:
-    """A built and running server: what the HTTP layer serves and what tests look into."""
-
-    settings: Settings
-    api: Any
-    services: Services
-    rooms: Rooms
-    vault: OpenedVault
-    #: API keys that were made on this start, by environment.
-    created_keys: dict[str, str]
-
-
-class _Engine:
-    """Joins the port `Wake` with the engine, which needs the lifecycle that needs the port."""
-
-    def __init__(self) -> None:
-        self.engine: EmbeddedEngine | PostgresEngine | None = None
-
-    async def wake_in(
-        self, tx: Tx, mailbox: Mailbox, *, event_id: int, attempt: int, due_at: datetime
-    ) -> None:
-        """Hand a wake-up to the engine."""
-        assert self.engine is not None, "the engine is joined before the first journey"
-        await self.engine.wake_in(tx, mailbox, event_id=event_id, attempt=attempt, due_at=due_at)
-
-
-@contextlib.contextmanager
-def only_server(data_dir: Path) -> Iterator[None]:
-    """Hold a data directory against a second server.
-
-    Raises:
-        StoreInUse: Another server holds it.
-    """
-    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (data_dir / "server.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise StoreInUse(
-                f"Another server is using {data_dir}. One server process per SQLite file: stop it, "
-                "choose another CARRICK_DATA_DIR, or use Postgres."
-            ) from error
-        yield
-
-
-@contextlib.asynccontextmanager
-async def opened_store(
-    settings: Settings, clock: Clock, *, migrated: bool, faults: Faults = NO_FAULTS
-) -> AsyncIterator[Store]:
-    """Open the store, with its schema in order.
-
-    Args:
-        settings: Where it is.
-        clock: What it takes as now.
-        migrated: Migrate a Postgres store as well; SQLite is always migrated.
-        faults: What happens around commits.
-
-    Raises:
-        StoreOutdated: A Postgres schema has to be migrated first.
-        StoreNewer: A later version migrated it, and this one would not know what it writes to.
-    """
-    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    url = settings.database_url or sqlite_url(settings.data_dir / "carrick.db")
-    store = open_store(url, clock, faults)
-    await store.start()
-    try:
-        state = await schema_state(store)
-        if state == "newer":
-            raise StoreNewer
-        if state != "current":
-            if store.is_postgres and not migrated:
-                raise StoreOutdated(
-                    f"The database schema is {state}. Run `carrick migrate`, "
-                    "or start with `carrick serve --migrate`."
-                )
-            await migrate(store)
-        if store.is_postgres and migrated:
-            await install_schema(store)
-        yield store
-    finally:
-        await store.close()
-
-
-@contextlib.asynccontextmanager
-async def running(
-    settings: Settings,
-    *,
-    clock: Clock | None = None,
-    chance: Chance | None = None,
-    timing: Timing | None = None,
-    migrate_first: bool = False,
-    faults: Faults = NO_FAULTS,
-) -> AsyncIterator[App]:
-    """Build and start everything, and stop it in reverse order at the end."""
-    chance = chance or SystemChance()
-    shared = DatabaseClock(SystemClock()) if clock is None and settings.database_url else None
-    clock = clock or shared or SystemClock()
-    async with contextlib.AsyncExitStack() as stack:
-        if settings.database_url is None:
-            stack.enter_context(only_server(settings.data_dir))
-        store = await stack.enter_async_context(
-            opened_store(settings, clock, migrated=migrate_first, faults=faults)
-        )
-        if shared is not None:
-            await shared.look(store)
-        opened = open_vault(
-            settings, is_postgres=store.is_postgres, sealed_with=await _key_in_use(store)
-        )
-        egress = Egress(
-            EgressPolicy(settings.egress_allow), max_answer_bytes=settings.max_answer_bytes
-        )
-        stack.push_async_callback(egress.close)
-        joint = _Engine()
-        ground = _Ground(settings, store, opened, egress, clock, chance, faults)
-        tenants = await _tenants(ground)
-        rooms = _rooms(ground, tenants, joint, timing or Timing())
-        signals = Signals(store, clock, _POPUPS) if store.is_postgres else None
-        services = _services(ground, tenants, rooms, Popups(chance, signals))
-        stack.push_async_callback(rooms.fresh.close)
-        stack.push_async_callback(rooms.pool.close)
-        await rooms.pool.start()
-        await _settle_estates(store)
-        await faults.reached(Point.ESTATES_SETTLED)
-        warmth = services.lifecycle.warmth
-        await warmth.refresh()
-        housekeeping = Housekeeping(
-            store, tenants.sessions, clock, retention_days=settings.retention_days
-        )
-        for loop in (
-            rooms.operations.run,
-            rooms.notifier.run,
-            _flushing(rooms),
-            warmth.run,
-            housekeeping.run,
-            ClockWatch(store, clock).run,
-            *_following(shared, store),
-            tenants.imports.following(tenants.catalogue, clock),
-            *_upkeep(settings, rooms),
-        ):
-            stack.push_async_callback(_cancelled, asyncio.create_task(_kept_going(loop, clock)))
-        if signals is not None:
-            hearing = asyncio.create_task(signals.run(services.popups.hear))
-            stack.push_async_callback(_cancelled, hearing)
-        stack.push_async_callback(_flush, rooms)
-        engine = _engine(rooms, services.lifecycle)
-        joint.engine = engine
-        await engine.start()
-        stack.push_async_callback(engine.stop, rooms.timing.stop_s)
-        api = create_api(services)
-        yield App(settings, api, services, rooms, opened, tenants.created_keys)
-
-
-async def _key_in_use(store: Store) -> str | None:
-    """Return the id of the key that wrote what is stored; `None` when nothing is yet."""
-    sealed = await store.read(environment_rows.signing_keys)
-    return Vault.key_of(sealed[-1][1]) if sealed else None
-
-
-@dataclass(frozen=True)
-class _Ground:
+class Ground:
     """What everything else stands on."""
 
     settings: Settings
@@ -247,7 +67,7 @@ class _Ground:
 
 
 @dataclass(frozen=True)
-class _Tenants:
+class Tenants:
     """Environments and what is in them, and who is told about it."""
 
     catalogue: Catalogue
@@ -264,7 +84,8 @@ class _Tenants:
     created_keys: dict[str, str]
 
 
-async def _tenants(ground: _Ground) -> _Tenants:
+async def build_tenants(ground: Ground) -> Tenants:
+    """Build what is there by environment; on a first start the default environments are made."""
     store, clock, chance = ground.store, ground.clock, ground.chance
     settings, vault = ground.settings, ground.opened.vault
     imports = ProviderImports(store)
@@ -277,7 +98,7 @@ async def _tenants(ground: _Ground) -> _Tenants:
         ground.opened.keyfile,
     )
     operations = Operations(store, clock, chance)
-    return _Tenants(
+    return Tenants(
         catalogue=catalogue,
         imports=imports,
         environments=environments,
@@ -301,7 +122,7 @@ async def _tenants(ground: _Ground) -> _Tenants:
     )
 
 
-def _deployments(ground: _Ground, tenants: _Tenants, isolate: Isolate) -> Deployments:
+def _deployments(ground: Ground, tenants: Tenants, isolate: Isolate) -> Deployments:
     async def known_integrations(environment_id: int) -> set[str]:
         return {one.integration_id for one in await tenants.integrations.list(environment_id)}
 
@@ -316,7 +137,7 @@ def _deployments(ground: _Ground, tenants: _Tenants, isolate: Isolate) -> Deploy
     )
 
 
-def _pool(ground: _Ground, deployments: Deployments) -> RunnerPool:
+def _pool(ground: Ground, deployments: Deployments) -> RunnerPool:
     settings = ground.settings
     limits = RunnerLimits(
         memory_bytes=settings.runner_memory_bytes, concurrency=settings.runner_concurrency
@@ -324,7 +145,7 @@ def _pool(ground: _Ground, deployments: Deployments) -> RunnerPool:
     return RunnerPool(limits, ground.clock, deployments.materialise, isolation=settings.isolation)
 
 
-def _fresh(ground: _Ground, tenants: _Tenants) -> FreshCredentials:
+def _fresh(ground: Ground, tenants: Tenants) -> FreshCredentials:
     return FreshCredentials(
         store=ground.store,
         vault=ground.opened.vault,
@@ -338,7 +159,7 @@ def _fresh(ground: _Ground, tenants: _Tenants) -> FreshCredentials:
             clock=ground.clock,
             chance=ground.chance,
             new_operation_id=tenants.operations.new_id,
-            idle=_idle(ground.settings),
+            idle=idle_of(ground.settings),
         ),
         clock=ground.clock,
         chance=ground.chance,
@@ -346,22 +167,13 @@ def _fresh(ground: _Ground, tenants: _Tenants) -> FreshCredentials:
     )
 
 
-def _idle(settings: Settings) -> timedelta:
+def idle_of(settings: Settings) -> timedelta:
+    """Return after how long credentials nobody asks for are left alone."""
     return timedelta(hours=settings.idle_hours)
 
 
-def _upkeep(settings: Settings, rooms: Rooms) -> list[Callable[[], Awaitable[None]]]:
-    if settings.background_refresh == 0:
-        return []
-    at_once, idle = settings.background_refresh, _idle(settings)
-    return [Upkeep(rooms, at_once=at_once, idle=idle).run]
-
-
-def _following(shared: DatabaseClock | None, store: Store) -> list[Callable[[], Awaitable[None]]]:
-    return [partial(shared.follow, store)] if shared is not None else []
-
-
-def _rooms(ground: _Ground, tenants: _Tenants, wake: Wake, timing: Timing) -> Rooms:
+def build_rooms(ground: Ground, tenants: Tenants, wake: Wake, timing: Timing) -> Rooms:
+    """Build what the journeys work with."""
     store, vault, clock = ground.store, ground.opened.vault, ground.clock
 
     def isolate(readable: Sequence[Path]) -> Sequence[str]:
@@ -403,7 +215,8 @@ def _rooms(ground: _Ground, tenants: _Tenants, wake: Wake, timing: Timing) -> Ro
     )
 
 
-def _services(ground: _Ground, tenants: _Tenants, rooms: Rooms, popups: Popups) -> Services:
+def build_services(ground: Ground, tenants: Tenants, rooms: Rooms, popups: Popups) -> Services:
+    """Build what the API answers with."""
     return Services(
         settings=ground.settings,
         clock=ground.clock,
@@ -438,7 +251,15 @@ def _readiness(pool: RunnerPool) -> Readiness:
     return Readiness(False, f"{reason}: {pool.ailment}." if pool.ailment else f"{reason}.")
 
 
-def _engine(rooms: Rooms, lifecycle: Lifecycle) -> EmbeddedEngine | PostgresEngine:
+def _url_check(egress: Egress) -> Callable[[str], Awaitable[None]]:
+    async def check(url: str) -> None:
+        await egress.check(OutboundRequest("GET", url))
+
+    return check
+
+
+def build_engine(rooms: Rooms, lifecycle: Lifecycle) -> EmbeddedEngine | PostgresEngine:
+    """Build what wakes mailboxes, for the store there is."""
     if rooms.store.is_postgres:
         return PostgresEngine(
             rooms.store,
@@ -457,59 +278,15 @@ def _engine(rooms: Rooms, lifecycle: Lifecycle) -> EmbeddedEngine | PostgresEngi
     )
 
 
-def _url_check(egress: Egress) -> Callable[[str], Awaitable[None]]:
-    async def check(url: str) -> None:
-        await egress.check(OutboundRequest("GET", url))
+class JoinedEngine:
+    """Joins the port `Wake` with the engine, which needs the lifecycle that needs the port."""
 
-    return check
+    def __init__(self) -> None:
+        self.engine: EmbeddedEngine | PostgresEngine | None = None
 
-
-async def _settle_estates(store: Store) -> None:
-    """Take what processes that died without an end of their own have left behind.
-
-    On SQLite this process is the only one, so whatever held a lease is dead.
-    """
-
-    async def unit(tx: Tx) -> None:
-        if not store.is_postgres:
-            await mailboxes.void_all(tx)
-        longest = _LONGEST_JOURNEY if store.is_postgres else timedelta()
-        await journal_rows.erase_unclaimed(tx, longest)
-        await clocks.bring_back(tx)
-
-    await store.write(unit)
-
-
-def _flushing(rooms: Rooms) -> Callable[[], Coroutine[Any, Any, None]]:
-    async def flush_forever() -> None:
-        while True:
-            await rooms.clock.sleep(_FLUSH_S)
-            try:
-                await rooms.connections.flush()
-            except CarrickError as error:
-                _log.debug("facts_not_written", reason=error.message)
-
-    return flush_forever
-
-
-async def _flush(rooms: Rooms) -> None:
-    with contextlib.suppress(CarrickError):
-        await rooms.connections.flush()
-        await rooms.operations.flush()
-
-
-async def _kept_going(loop: Callable[[], Awaitable[None]], clock: Clock) -> None:
-    """Run a loop that must not end; what ends it is logged, and it begins again."""
-    while True:
-        try:
-            await loop()
-        except Exception as error:
-            # The outermost layer of this task: nobody awaits it before the server stops.
-            _log.exception("background_loop_failed", loop=repr(loop), error=str(error))
-        await clock.sleep(_FLUSH_S)
-
-
-async def _cancelled(task: asyncio.Task[Any]) -> None:
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
+    async def wake_in(
+        self, tx: Tx, mailbox: Mailbox, *, event_id: int, attempt: int, due_at: datetime
+    ) -> None:
+        """Hand a wake-up to the engine."""
+        assert self.engine is not None, "the engine is joined before the first journey"
+        await self.engine.wake_in(tx, mailbox, event_id=event_id, attempt=attempt, due_at=due_at)

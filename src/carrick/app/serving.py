@@ -16,7 +16,7 @@ import uvicorn
 import uvloop
 
 from carrick.api.services import Stopping
-from carrick.app.building import App, running
+from carrick.app.starting import App, running
 from carrick.errors import SettingsInvalid
 from carrick.model.faults import NO_FAULTS, Faults
 from carrick.settings import Settings
