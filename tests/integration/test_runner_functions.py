@@ -19,7 +19,7 @@ from tests.integration.runner_project import (
     write_function,
 )
 
-from carrick.errors import EgressDenied, ResultLost
+from carrick.errors import EgressDenied, ResultLost, WriteStopped
 from carrick.model.clock import SystemClock
 from carrick.model.event import (
     ActionRefused,
@@ -31,7 +31,6 @@ from carrick.model.event import (
     Succeeded,
     UnknownWrite,
 )
-from carrick.runtime.calls import WriteStopped
 from carrick.runtime.pool import RunnerPool
 
 

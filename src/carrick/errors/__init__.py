@@ -20,6 +20,13 @@ from carrick.errors.access import (
     UnknownSessionToken,
 )
 from carrick.errors.base import BadRequest, CarrickError, NotNow
+from carrick.errors.calls import (
+    CheckpointTooLarge,
+    MetadataChanged,
+    NotDeclared,
+    UnknownHostCall,
+    WriteStopped,
+)
 from carrick.errors.connections import (
     ConnectionBusy,
     ConnectionTestFailed,
@@ -114,6 +121,7 @@ __all__ = [
     "BaseUrlOverrideNotAllowed",
     "BodyTooLarge",
     "CarrickError",
+    "CheckpointTooLarge",
     "CiphertextInvalid",
     "ClientCertificateInvalid",
     "Conflict",
@@ -146,6 +154,7 @@ __all__ = [
     "InvalidSessionTokenFormat",
     "KeyMissing",
     "MalformedAuthHeader",
+    "MetadataChanged",
     "MethodNotAllowed",
     "MissingAuthHeader",
     "MissingClientId",
@@ -153,6 +162,7 @@ __all__ = [
     "MissingConnectionConfig",
     "MissingHmac",
     "MissingPublicKey",
+    "NotDeclared",
     "NotFound",
     "NotImplementedHere",
     "NotNow",
@@ -190,7 +200,9 @@ __all__ = [
     "Unauthenticated",
     "UnknownConnection",
     "UnknownFunction",
+    "UnknownHostCall",
     "UnknownIntegration",
     "UnknownProvider",
     "UnknownSessionToken",
+    "WriteStopped",
 ]

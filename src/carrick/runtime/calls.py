@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 
 from carrick.egress import Egress
 from carrick.environments import Variables
-from carrick.errors import CarrickError
+from carrick.errors import CarrickError, NotDeclared, UnknownHostCall, WriteStopped
 from carrick.journal import Answer, Recorder, Replay, Send
 from carrick.journal.journal import OutcomeUnknown
 from carrick.model.clock import Clock
@@ -23,45 +23,16 @@ from carrick.model.faults import Point
 from carrick.model.http import OutboundAnswer, OutboundRequest
 from carrick.operations import Operations, Scrubber
 from carrick.proxy import Proxy, ProxyCall, Target, paginate_config
+from carrick.runtime.state import RunState
 from carrick.runtime.subjects import Subject
-from carrick.store import run_state
-from carrick.store.unit import Store, Tx
+from carrick.store.unit import Store
 from carrick.vault import Vault
 
 _READS = frozenset({"GET", "HEAD", "OPTIONS", "PROPFIND", "REPORT"})
-MAX_CHECKPOINT = 16 * 1024
 #: Log lines and calls kept in memory for a dry run's report.
 _MAX_SHOWN = 1000
 
 Mode = Literal["live", "withhold"]
-
-
-class NotDeclared(CarrickError):
-    """The function did not declare that it needs this."""
-
-    code = "not_declared"
-    status = 400
-
-
-class UnknownHostCall(CarrickError):
-    """There is no such call."""
-
-    code = "unknown_call"
-    status = 400
-
-
-class CheckpointTooLarge(CarrickError):
-    """A checkpoint may have at most 16 KiB."""
-
-    code = "checkpoint_too_large"
-    status = 400
-
-
-class WriteStopped(CarrickError):
-    """An earlier attempt made this write and its outcome is unknown; the function stops here."""
-
-    code = "unknown_write"
-    status = 409
 
 
 @dataclass(frozen=True)
@@ -104,7 +75,18 @@ class RunCalls:
     records: list[CallRecord] = field(default_factory=list)
     logged: list[dict[str, Any]] = field(default_factory=list)
     stopped_at: OutcomeUnknown | None = None
-    _checkpoint: Any = None
+    state: RunState = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.state = RunState(
+            self.services.store,
+            self.services.vault,
+            self.subject,
+            function=self.function.name,
+            run_id=self.recorder.run_id,
+            connection_row_id=self.connection_row_id,
+            is_live=self.mode == "live",
+        )
 
     async def call(self, method: str, params: dict[str, Any]) -> Any:
         """Answer one call of the runner.
@@ -296,85 +278,6 @@ class RunCalls:
         self.scrubber.add(value for name, value in found.items() if name in declared)
         return {name: found[name] for name in sorted(wanted) if name in found}
 
-    # --- state between attempts -------------------------------------------------------------
-
-    def _checkpoint_context(self) -> str:
-        return f"checkpoint:{self.connection_row_id}:{self.function.name}"
-
-    @property
-    def _keeps_state(self) -> bool:
-        return self.mode == "live" and self.connection_row_id is not None
-
-    async def _get_checkpoint(self, _params: dict[str, Any]) -> Any:
-        row_id = self.connection_row_id
-        if not self._keeps_state or row_id is None:
-            return self._checkpoint
-        sealed = await self.services.store.read(
-            lambda tx: run_state.checkpoint(tx, row_id, self.function.name)
-        )
-        if sealed is None:
-            return None
-        return self.services.vault.open_json(sealed, context=self._checkpoint_context())
-
-    async def _save_checkpoint(self, params: dict[str, Any]) -> None:
-        row_id = self.connection_row_id
-        value = params["value"]
-        sealed = self.services.vault.seal_json(value, context=self._checkpoint_context())
-        if len(sealed) > MAX_CHECKPOINT + 256:
-            raise CheckpointTooLarge
-        if not self._keeps_state or row_id is None:
-            self._checkpoint = value
-            return
-
-        async def unit(tx: Tx) -> None:
-            await self.subject.demand(tx)
-            await run_state.save_checkpoint(tx, row_id, self.function.name, sealed)
-
-        await self.services.store.write(unit)
-
-    async def _clear_checkpoint(self, _params: dict[str, Any]) -> None:
-        row_id = self.connection_row_id
-        self._checkpoint = None
-        if not self._keeps_state or row_id is None:
-            return
-
-        async def unit(tx: Tx) -> None:
-            await self.subject.demand(tx)
-            await run_state.clear_checkpoint(tx, row_id, self.function.name)
-
-        await self.services.store.write(unit)
-
-    async def _acquire_lock(self, params: dict[str, Any]) -> dict[str, Any]:
-        key, ttl_s = str(params["key"])[:255], float(params["ttl_s"])
-        if self.mode == "withhold":
-            return {"acquired": True, "fence": 0}
-        integration_row_id = self.subject.place.integration.row_id
-
-        async def unit(tx: Tx) -> int | None:
-            await self.subject.demand(tx)
-            return await run_state.acquire_lock(
-                tx, integration_row_id, key, self.recorder.run_id, ttl_s
-            )
-
-        fence = await self.services.store.write(unit)
-        return {"acquired": fence is not None, "fence": fence or 0}
-
-    async def _release_lock(self, params: dict[str, Any]) -> dict[str, bool]:
-        if self.mode == "withhold":
-            return {"released": True}
-        integration_row_id = self.subject.place.integration.row_id
-
-        async def unit(tx: Tx) -> bool:
-            return await run_state.release_lock(
-                tx,
-                integration_row_id,
-                str(params["key"])[:255],
-                self.recorder.run_id,
-                params.get("fence"),
-            )
-
-        return {"released": await self.services.store.write(unit)}
-
     # --- the log ----------------------------------------------------------------------------
 
     async def _log(self, params: dict[str, Any]) -> None:
@@ -420,6 +323,12 @@ def _told(status: int, headers: Mapping[str, str], body: bytes) -> dict[str, Any
 
 
 _Handler = Callable[[RunCalls, dict[str, Any]], Awaitable[Any]]
+
+
+def _by_state(handler: Callable[[RunState, dict[str, Any]], Awaitable[Any]]) -> _Handler:
+    return lambda calls, params: handler(calls.state, params)
+
+
 _HANDLERS: dict[str, _Handler] = {
     "request": RunCalls._request,
     "paginate_config": RunCalls._paginate_config,
@@ -432,10 +341,10 @@ _HANDLERS: dict[str, _Handler] = {
     "get_integration": RunCalls._get_integration,
     "get_webhook_url": RunCalls._get_webhook_url,
     "get_environment_variables": RunCalls._get_environment_variables,
-    "get_checkpoint": RunCalls._get_checkpoint,
-    "save_checkpoint": RunCalls._save_checkpoint,
-    "clear_checkpoint": RunCalls._clear_checkpoint,
-    "acquire_lock": RunCalls._acquire_lock,
-    "release_lock": RunCalls._release_lock,
+    "get_checkpoint": _by_state(RunState.get_checkpoint),
+    "save_checkpoint": _by_state(RunState.save_checkpoint),
+    "clear_checkpoint": _by_state(RunState.clear_checkpoint),
+    "acquire_lock": _by_state(RunState.acquire_lock),
+    "release_lock": _by_state(RunState.release_lock),
     "log": RunCalls._log,
 }

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from carrick.connections.connections import Connections, merged, put_metadata
 from carrick.credentials import FreshCredentials
-from carrick.errors import CarrickError, ResultLost, UnknownConnection
+from carrick.errors import MetadataChanged, ResultLost, UnknownConnection
 from carrick.journal import Recorder, WriteKey
 from carrick.model.auth import Credentials
 from carrick.model.connection import Candidate, Connection, EndUser
@@ -23,14 +23,6 @@ from carrick.store import connections as rows
 from carrick.store import mailboxes
 from carrick.store.mailboxes import Lease
 from carrick.store.unit import Store, Tx
-
-
-class MetadataChanged(CarrickError):
-    """Somebody else wrote the metadata meanwhile; read it again."""
-
-    code = "metadata_changed"
-    status = 409
-    retryable = True
 
 
 @dataclass(frozen=True)
