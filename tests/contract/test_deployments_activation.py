@@ -399,7 +399,7 @@ async def test_another_node_puts_a_bundle_on_its_own_disk(
     sent = bundle(a__one="1")
     await make("here").deploy(environment_id, sent)
 
-    found = await make("there").materialise(sent.id)
+    found = await make("there").bundles.materialise(sent.id)
 
     assert (found.path / "a" / "on_events" / "one.py").is_file()
     assert found.dependencies is None
@@ -412,11 +412,11 @@ async def test_an_unpacked_bundle_that_was_damaged_is_unpacked_again(
     """A half-written file from before a power failure is not run."""
     sent = bundle(a__one="1")
     await make().deploy(environment_id, sent)
-    file = (await make().materialise(sent.id)).path / "a" / "on_events" / "one.py"
+    file = (await make().bundles.materialise(sent.id)).path / "a" / "on_events" / "one.py"
     good = file.read_text()
     file.write_text("")
 
-    await make().materialise(sent.id)
+    await make().bundles.materialise(sent.id)
 
     assert file.read_text() == good
 
@@ -424,7 +424,7 @@ async def test_an_unpacked_bundle_that_was_damaged_is_unpacked_again(
 async def test_a_bundle_that_is_not_stored_cannot_be_run(deployments: Deployments) -> None:
     """An id alone is not enough."""
     with pytest.raises(UnknownFunction):
-        await deployments.materialise("0" * 64)
+        await deployments.bundles.materialise("0" * 64)
 
 
 async def test_a_dry_run_bundle_is_usable_and_forgotten_after_a_day(
@@ -433,15 +433,15 @@ async def test_a_dry_run_bundle_is_usable_and_forgotten_after_a_day(
     """What no deployment uses goes away, what is deployed stays."""
     kept, tried = bundle(a__one="1"), bundle(a__one="2")
     await deployments.deploy(environment_id, kept)
-    functions = await deployments.functions_of_bundle(environment_id, tried)
-    await deployments.store_bundle(tried)
-    place = (await deployments.materialise(tried.id)).path
+    functions = await deployments.bundles.functions(environment_id, tried)
+    await deployments.bundles.keep(tried)
+    place = (await deployments.bundles.materialise(tried.id)).path
     assert [one.name for one in functions] == ["one"]
 
     old = clock.now().timestamp()
     os.utime(place, (old, old))
     await clock.advance(timedelta(days=1, seconds=1).total_seconds())
-    await deployments.prune()
+    await deployments.bundles.prune()
 
     async def left(tx: Tx) -> list[bool]:
         return [await get_bundle(tx, one.id) is not None for one in (kept, tried)]
@@ -497,7 +497,7 @@ async def test_what_a_project_depends_on_is_installed(
     await deployments.deploy(environment_id, sent)
 
     assert await active(deployments, environment_id) == {"a/one": "hello"}
-    found = await deployments.materialise(sent.id)
+    found = await deployments.bundles.materialise(sent.id)
     assert found.dependencies is not None
     assert (found.dependencies / "tiny_greeting.py").is_file()
 

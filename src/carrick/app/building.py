@@ -142,7 +142,9 @@ def _pool(ground: Ground, deployments: Deployments) -> RunnerPool:
     limits = RunnerLimits(
         memory_bytes=settings.runner_memory_bytes, concurrency=settings.runner_concurrency
     )
-    return RunnerPool(limits, ground.clock, deployments.materialise, isolation=settings.isolation)
+    return RunnerPool(
+        limits, ground.clock, deployments.bundles.materialise, isolation=settings.isolation
+    )
 
 
 def _fresh(ground: Ground, tenants: Tenants) -> FreshCredentials:

@@ -6,27 +6,16 @@ changes nothing makes no deployment: it reports the active one's number.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 
-from carrick.deployments.bundle import Bundle, open_bundle
+from carrick.deployments.bundle import Bundle
+from carrick.deployments.bundles import Bundles
 from carrick.deployments.child import Isolate
 from carrick.deployments.diff import Preview, Scope, compare, merge
-from carrick.deployments.inspection import FoundFunction, Inspection, inspect_files
-from carrick.deployments.problem import project_invalid
-from carrick.deployments.selection import source_of
-from carrick.deployments.shelf import BundleDir, Shelf
-from carrick.errors import (
-    DeploymentRejected,
-    NotFound,
-    RemovalNotConfirmed,
-    StoreUnavailable,
-    UnknownFunction,
-)
+from carrick.errors import DeploymentRejected, NotFound, RemovalNotConfirmed, StoreUnavailable
 from carrick.model.clock import Clock
 from carrick.model.event import Event, FunctionRef
 from carrick.model.faults import NO_FAULTS, Faults, Point
@@ -34,8 +23,6 @@ from carrick.store import deployments as table
 from carrick.store.deployments import DeploymentRow
 from carrick.store.unit import Store, Tx
 
-#: How long a bundle that no deployment uses (a dry run's) is kept.
-UNUSED_BUNDLE_LIFE = timedelta(days=1)
 #: How many deployments' functions are kept in memory; they never change.
 _REMEMBERED = 64
 
@@ -79,46 +66,15 @@ class Deployments:
             faults: What happens at fault points.
         """
         self._store = store
-        self._clock = clock
         self._known_integrations = known_integrations
-        self._memory_bytes = memory_bytes
-        self._isolate = isolate
         self._faults = faults
-        self._shelf = Shelf(data_dir)
+        #: The code that deployments and dry runs are made of.
+        self.bundles = Bundles(
+            store, data_dir, clock, memory_bytes=memory_bytes, isolate=isolate, faults=faults
+        )
         self._functions: dict[table.ActiveKey, list[FunctionRef]] = {}
-        self._inspections: dict[str, Inspection] = {}
 
     # --- deploying --------------------------------------------------------------------------
-
-    async def inspect(self, bundle: Bundle, scope: Scope | None = None) -> Inspection:
-        """Return what a bundle holds, imported in a process of its own.
-
-        Args:
-            bundle: What was sent.
-            scope: Functions out of it are neither imported nor complained about.
-
-        Raises:
-            ProjectInvalid: The bundle is not one.
-            DeploymentRejected: Its dependencies cannot be installed.
-        """
-        key = f"{bundle.id} {scope}"
-        if (known := self._inspections.get(key)) is not None:
-            return known
-        directory = await self._shelf.put(bundle)
-        await self._faults.reached(Point.BUNDLE_UNPACKED)
-        _, project = await asyncio.to_thread(open_bundle, bundle.content)
-        inspection = await inspect_files(
-            project,
-            directory.path,
-            dependencies=directory.dependencies,
-            scope=scope,
-            memory_bytes=self._memory_bytes,
-            isolate=self._isolate,
-        )
-        await self._faults.reached(Point.BUNDLE_INSPECTED)
-        if not inspection.problems:  # a deploy follows its preview within seconds
-            _remember(self._inspections, key, inspection, limit=8)
-        return inspection
 
     async def preview(self, environment_id: int, bundle: Bundle, scope: Scope | None) -> Preview:
         """Say what a deploy would do, and change nothing.
@@ -181,7 +137,7 @@ class Deployments:
         deployed = await self._store.write(unit)
         await self._faults.reached(Point.AFTER_DEPLOY)
         with contextlib.suppress(OSError, StoreUnavailable):  # deployed it is, tidy or not
-            await self.prune()
+            await self.bundles.prune()
         return deployed
 
     async def rollback(self, environment_id: int, number: int) -> DeploymentRow:
@@ -277,78 +233,12 @@ class Deployments:
 
         return await self._store.read(unit)
 
-    # --- bundles ----------------------------------------------------------------------------
-
-    async def store_bundle(self, bundle: Bundle) -> None:
-        """Keep a bundle that is not deployed, for a dry run."""
-
-        async def unit(tx: Tx) -> None:
-            await table.put_bundle(tx, bundle.id, bundle.content, bundle.dependencies)
-
-        await self._store.write(unit)
-
-    async def functions_of_bundle(
-        self, environment_id: int, bundle: Bundle, scope: Scope | None = None
-    ) -> list[FunctionRef]:
-        """Return the functions of a bundle that is not deployed; their deployment is 0.
-
-        Raises:
-            ProjectInvalid: The project does not compile; `payload.problems` says where.
-        """
-        inspection = await self.inspect(bundle, scope)
-        if inspection.problems:
-            raise project_invalid(inspection.problems)
-        return [_ref(environment_id, bundle, function) for function in inspection.functions]
-
-    async def materialise(self, bundle_id: str) -> BundleDir:
-        """Return where a bundle's code lies on disk, putting it there when it does not yet.
-
-        Raises:
-            UnknownFunction: There is no such bundle.
-            DeploymentRejected: Its dependencies cannot be installed here.
-        """
-        if (ready := self._shelf.find(bundle_id)) is not None:
-            return ready
-
-        return await self._shelf.put(await self._bundle(bundle_id))
-
-    async def code_of(self, function: FunctionRef) -> str:
-        """Return the text of the file a function stands in, as it was deployed.
-
-        Raises:
-            UnknownFunction: It is not in the store.
-        """
-        bundle = await self._bundle(function.bundle_id)
-        # Unpacking takes long for a large project, and others are waiting.
-        return await asyncio.to_thread(
-            source_of, bundle.content, function.integration_id, function.name
-        )
-
-    async def prune(self) -> None:
-        """Forget bundles that no deployment uses and that are older than a day."""
-        before = self._clock.now() - UNUSED_BUNDLE_LIFE
-
-        async def unit(tx: Tx) -> set[str]:
-            await table.delete_unused_bundles(tx, before=before)
-            return await table.bundle_ids(tx)
-
-        await self._shelf.prune(await self._store.write(unit), before=before)
-
     # --- inside -----------------------------------------------------------------------------
-
-    async def _bundle(self, bundle_id: str) -> Bundle:
-        async def unit(tx: Tx) -> tuple[bytes, tuple[str, ...]] | None:
-            return await table.get_bundle(tx, bundle_id)
-
-        found = await self._store.read(unit)
-        if found is None:
-            raise UnknownFunction("The code of this function is not in the store.")
-        return Bundle(bundle_id, *found)
 
     async def _inspected(
         self, environment_id: int, bundle: Bundle, scope: Scope | None
     ) -> Sequence[FunctionRef]:
-        functions = await self.functions_of_bundle(environment_id, bundle, scope)
+        functions = await self.bundles.functions(environment_id, bundle, scope)
         covered = [
             function
             for function in functions
@@ -374,21 +264,10 @@ class Deployments:
         # in it because SQLite may give the row id of a transaction that was undone to the next.
         if (known := self._functions.get(key)) is None:
             known = await table.functions_of(tx, key[0])
-            _remember(self._functions, key, known, limit=_REMEMBERED)
+            self._functions[key] = known
+            while len(self._functions) > _REMEMBERED:
+                del self._functions[next(iter(self._functions))]
         return known
-
-
-def _ref(environment_id: int, bundle: Bundle, found: FoundFunction) -> FunctionRef:
-    return FunctionRef(
-        environment_id=environment_id,
-        deployment_id=0,
-        bundle_id=bundle.id,
-        integration_id=found.integration_id,
-        name=found.name,
-        position=found.position,
-        content_hash=found.content_hash,
-        declaration=found.declaration,
-    )
 
 
 async def _active_number(tx: Tx, environment_id: int) -> int:
@@ -418,9 +297,3 @@ def _removal_not_confirmed(preview: Preview) -> RemovalNotConfirmed:
         f"This would remove {names}. Allow removals to go on, or deploy a scope.",
         payload={"removed": [change.as_json() for change in preview.removed]},
     )
-
-
-def _remember(cache: dict, key: object, value: object, *, limit: int) -> None:  # type: ignore[type-arg]
-    cache[key] = value
-    while len(cache) > limit:
-        del cache[next(iter(cache))]

@@ -113,8 +113,8 @@ class DryRuns:
         if request.bundle is None:
             found = await deployments.functions(environment_id)
         else:
-            found = await deployments.functions_of_bundle(environment_id, request.bundle)
-            await deployments.store_bundle(request.bundle)
+            found = await deployments.bundles.functions(environment_id, request.bundle)
+            await deployments.bundles.keep(request.bundle)
         matching = [
             function
             for function in found

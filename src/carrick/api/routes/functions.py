@@ -79,7 +79,7 @@ async def get_code(
     for function in await rooms.deployments.functions(asker.environment.row_id):
         if (function.integration_id, function.name) == (unique_key, name):
             return answer(
-                {"type": shown["type"], "code": await rooms.deployments.code_of(function)}
+                {"type": shown["type"], "code": await rooms.deployments.bundles.code_of(function)}
             )
     raise NotFound("Function does not exist")  # a deploy took it away between the two looks
 
