@@ -549,15 +549,6 @@ async def test_a_token_endpoint_that_fails_connects_nothing(
     assert message.startswith("Unknown error during the Oauth flow. ")
 
 
-async def test_a_session_that_ended_meanwhile_connects_nothing(browser: Browser) -> None:
-    """Deleting the session while the popup is open refuses its callback."""
-    token = await browser.desk.session()
-    query = await begun(browser, token)
-    await browser.desk.ask("DELETE", "/connect/session", key=token)
-    page = await browser.come_back(query)
-    await went_wrong(browser, page, "unknown_connect_session_token")
-
-
 async def test_an_integration_that_was_deleted_meanwhile_connects_nothing(
     browser: Browser,
 ) -> None:

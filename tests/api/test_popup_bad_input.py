@@ -13,6 +13,7 @@ from tests.api.conftest import Desk, Opener
 from tests.api.test_oauth_popup import connected, integrate, reconnection
 
 from carrick.auth.authorization_code import demand_code
+from carrick.environments.sessions import LIFETIME
 from carrick.errors import OAuthCallbackInvalid
 from carrick.model.auth import AuthMode
 from carrick.model.provider import Provider
@@ -135,22 +136,54 @@ async def test_a_token_endpoint_that_answers_something_else(
     await untouched(attempt)
 
 
-async def test_a_session_that_was_deleted_meanwhile(desk: Desk) -> None:
-    """The popup was open; its reconnect ends as the session did."""
-    await integrate(desk)
-    account = desk.provider.add_account("org-a")
-    with desk.app.services.popups.waiting() as waiting:
-        connection_id = await connected(Browser(desk, waiting), account)
-    before = await shown(desk, connection_id)
-    token = await reconnection(desk, connection_id)
-    with desk.app.services.popups.waiting() as waiting:
-        browser = Browser(desk, waiting)
-        answer = await browser.begin(token)
-        query = await browser.consent(answer.headers["location"], account)
-        await desk.ask("DELETE", "/connect/session", key=token)
-        page = await browser.come_back(query)
-        await went_wrong(browser, page, "unknown_connect_session_token", left=1)
-    assert await shown(desk, connection_id) == before
+@pytest.mark.parametrize("ending", ["deleted", "expired"])
+@pytest.mark.parametrize("reconnects", [False, True])
+async def test_a_session_that_ended_meanwhile(
+    open_desk: Opener, ending: str, reconnects: bool
+) -> None:
+    """The popup was open: its connect or reconnect ends as the session did, and is told so."""
+    clock = FakeClock()
+    async with open_desk(clock=clock) as desk:
+        await integrate(desk)
+        account = desk.provider.add_account("org-a")
+        with desk.app.services.popups.waiting() as waiting:
+            connection_id = await connected(Browser(desk, waiting), account)
+        before = await shown(desk, connection_id)
+        token = await reconnection(desk, connection_id) if reconnects else await desk.session()
+        with desk.app.services.popups.waiting() as waiting:
+            browser = Browser(desk, waiting)
+            clock.move(LIFETIME.total_seconds() - 60)
+            answer = await browser.begin(token)
+            assert answer.status == 302, answer.body
+            query = await browser.consent(answer.headers["location"], account)
+            asked = len(desk.provider.calls_to("POST", "/oauth/token"))
+            if ending == "deleted":
+                await desk.ask("DELETE", "/connect/session", key=token)
+            else:
+                clock.move(60)
+            page = await browser.come_back(query)
+            message = await went_wrong(browser, page, "unknown_connect_session_token", left=1)
+            assert "session ended" in message
+        assert len(desk.provider.calls_to("POST", "/oauth/token")) == asked
+        assert await shown(desk, connection_id) == before
+
+
+async def test_a_session_lasts_until_its_last_moment(open_desk: Opener) -> None:
+    """Somebody who comes back a second before it ends is connected."""
+    clock = FakeClock()
+    async with open_desk(clock=clock) as desk:
+        await integrate(desk)
+        account = desk.provider.add_account("org-a")
+        token = await desk.session()
+        with desk.app.services.popups.waiting() as waiting:
+            browser = Browser(desk, waiting)
+            clock.move(LIFETIME.total_seconds() - 60)
+            answer = await browser.begin(token)
+            query = await browser.consent(answer.headers["location"], account)
+            clock.move(59)
+            assert (await browser.come_back(query)).status == 200
+            assert browser.frame is not None
+            assert browser.frame["message_type"] == "success"
 
 
 async def test_a_session_that_expired_opens_no_popup(open_desk: Opener) -> None:

@@ -193,12 +193,23 @@ class Authorize:
         is_active = integration is not None and integration.state is IntegrationState.ACTIVE
         if pending.environment is None or integration is None or not is_active:
             raise UnknownIntegration(f'The integration "{pending.integration_id}" was deleted.')
-        session = pending.kept["session_row_id"]
-        if session is not None and not await rooms.store.read(
-            lambda tx: session_rows.exists(tx, session)
-        ):
-            raise UnknownSessionToken("The connect session was ended before the sign-in was.")
+        await self._demand_session(pending.kept["session_row_id"])
         return pending.environment, integration
+
+    async def _demand_session(self, row_id: int | None) -> None:
+        """Let nobody connect with a permission that ended while they were at the provider.
+
+        Raises:
+            UnknownSessionToken: The session was deleted, or its half hour is over.
+        """
+        if row_id is None:
+            return
+        rooms = self._rooms
+        ends = await rooms.store.read(lambda tx: session_rows.expiry(tx, row_id))
+        if ends is None or ends <= rooms.clock.now():
+            raise UnknownSessionToken(
+                "The connect session ended before the sign-in did. Start again from the app."
+            )
 
     async def _obtain(
         self,

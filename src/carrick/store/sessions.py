@@ -62,10 +62,11 @@ async def by_token_hash(tx: Tx, token_hash: str) -> ConnectSession | None:
     return _session(row) if row is not None else None
 
 
-async def exists(tx: Tx, row_id: int) -> bool:
-    """Say whether a session is there, expired or not."""
-    statement = select(connect_sessions.c.id).where(connect_sessions.c.id == row_id)
-    return await tx.scalar(statement) is not None
+async def expiry(tx: Tx, row_id: int) -> datetime | None:
+    """Return when a session ends or ended; `None` if it was deleted."""
+    statement = select(connect_sessions.c.expires_at).where(connect_sessions.c.id == row_id)
+    ends: datetime | None = await tx.scalar(statement)
+    return ends
 
 
 async def delete_session(tx: Tx, row_id: int) -> bool:
