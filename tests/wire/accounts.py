@@ -36,8 +36,16 @@ async def connected(
     return integration_id, account
 
 
-async def integrate_oauth(server: ServerProcess, provider: str = "oauth2") -> str:
-    """Make an integration of the test's own that knows an OAuth 2 client of the provider."""
+async def integrate_oauth(
+    server: ServerProcess, provider: str = "oauth2", *, consent_at: str = "127.0.0.1"
+) -> str:
+    """Make an integration of the test's own that knows an OAuth 2 client of the provider.
+
+    Args:
+        server: Where it is made.
+        provider: Its catalogue entry.
+        consent_at: The host of the consent page; `localhost` is another site to a browser.
+    """
     url = server.provider.url
     return await integrate(
         server,
@@ -48,7 +56,7 @@ async def integrate_oauth(server: ServerProcess, provider: str = "oauth2") -> st
             "client_secret": server.provider.client_secret,
         },
         integration_config={
-            "authorization_url": f"{url}/oauth/authorize",
+            "authorization_url": f"{url}/oauth/authorize".replace("127.0.0.1", consent_at),
             "token_url": f"{url}/oauth/token",
             "base_url": url,
         },

@@ -127,6 +127,21 @@ async def test_consent_connects_and_sets_up(client: BrowserClient, server: Serve
     assert (told["authMode"], told["success"]) == ("OAUTH2", True)
 
 
+async def test_a_provider_of_another_site_comes_back_by_a_form(
+    client: BrowserClient, server: ServerProcess
+) -> None:
+    """`response_mode=form_post` works on http, where browsers keep our cookie from such a form."""
+    account = add_account(server)
+    key = await integrate_oauth(server, consent_at="localhost")
+    token = await session(server, allowed_integrations=[key])
+    options = {"login_hint": account.name, "response_mode": "form_post"}
+
+    made = await client.call(token, "auth", key, {"authorization_params": options})
+
+    connection = await stored(server, made)
+    assert connection["credentials"]["access_token"] == account.access_token
+
+
 async def test_consent_connects_under_a_path(
     app: Page, server: ServerProcess, front: Front
 ) -> None:

@@ -46,7 +46,7 @@ _TELEMETRY = "/connect/telemetry"
 #: Addresses whose GET does something.
 _ONCE = re.compile(r"/(?:oauth/(?:connect|callback)|app-auth/connect)", re.IGNORECASE)
 _JSON_ONLY = re.compile(
-    r"/(oauth|api-auth|auth|providers|environments|integrations|connections?|environment"
+    r"/(oauth(?!/callback/?$)|api-auth|auth|providers|environments|integrations|connections?|environment"
     r"|environment-variables|sync|cli|records|mcp|scripts|functions|action|connect|v1"
     r"|operations|cleanups|deployments|dryruns)(/|$)",
     re.IGNORECASE,

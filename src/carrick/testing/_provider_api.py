@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from html import escape
 from typing import Any
 from urllib.parse import unquote_plus, urlencode
 
@@ -107,7 +108,10 @@ class _Tokens:
         self._state = state
 
     async def authorize(self, request: web.Request) -> web.StreamResponse:
-        """Consent at once, as the account named by `login_hint` or else the first one."""
+        """Consent at once, as the account named by `login_hint` or else the first one.
+
+        The answer goes by a redirect, or with `response_mode=form_post` by a form.
+        """
         query = request.query
         accounts = self._state.accounts
         account = accounts.by_name.get(query.get("login_hint", "")) or next(iter(accounts), None)
@@ -123,6 +127,8 @@ class _Tokens:
                 code_challenge=query.get("code_challenge"),
                 scope=query.get("scope"),
             )
+        if query.get("response_mode") == "form_post":
+            return _form_page(query["redirect_uri"], answer)
         location = f"{query['redirect_uri']}?{urlencode(answer)}"
         return web.Response(status=302, headers={"Location": location})
 
@@ -316,6 +322,17 @@ def _client(request: web.Request, body: Mapping[str, str]) -> tuple[str, str]:
         client_id, secret = decode_basic(value)
         return unquote_plus(client_id), unquote_plus(secret)  # RFC 6749 §2.3.1
     return body.get("client_id", ""), body.get("client_secret", "")
+
+
+def _form_page(address: str, answer: Mapping[str, str]) -> web.Response:
+    """Return a page that sends an answer on as a form, by itself."""
+    fields = "".join(
+        f'<input type="hidden" name="{escape(name)}" value="{escape(text)}">'
+        for name, text in answer.items()
+    )
+    form = f'<form method="post" action="{escape(address)}">{fields}</form>'
+    script = "<script>document.forms[0].submit()</script>"
+    return web.Response(text=form + script, content_type="text/html")
 
 
 async def _fields(request: web.Request) -> dict[str, str]:

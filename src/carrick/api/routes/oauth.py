@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from carrick.api.access import Rooms, services_of
 from carrick.api.auth import Asker
 from carrick.api.errors import error_answer
+from carrick.api.form_post import FORM, by_a_link
 from carrick.api.limits import charge
 from carrick.api.origins import base_url_for
 from carrick.api.outcomes import (
@@ -196,6 +197,21 @@ for _path, _name in (
         response_class=Response,
         responses={400: {"description": "A page that says why not."}},
     )
+
+
+@routes.post(
+    "/oauth/callback",
+    name="finish_consent_by_form",
+    response_class=Response,
+    status_code=303,
+    responses={400: {"description": "A page that says why not."}},
+    openapi_extra={"requestBody": {"content": {FORM: {"schema": {"type": "object"}}}}},
+)
+async def come_back_by_form(request: Request) -> Response:
+    """Take a browser back from a provider that answers by a form."""
+    popup = _popup_of(request)
+    popup.came_back, popup.id = True, None
+    return await by_a_link(request)
 
 
 @routes.get("/oauth/client-metadata/{environment}/{key}", response_model=dict[str, Any])
