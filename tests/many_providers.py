@@ -60,6 +60,9 @@ def _entry(number: int, mode: AuthMode) -> dict[str, Any]:
 
 
 _OF_MODE: dict[AuthMode, dict[str, Any]] = {
+    AuthMode.CUSTOM: {
+        "installation_check_url": "https://a.example/${connectionConfig.installation_id}",
+    },
     AuthMode.OAUTH1: {"request_url": "https://a.example/request", "signature_method": "HMAC-SHA1"},
     AuthMode.JWT: {"token": {"signing_key": "${credentials.privateKey}", "expires_in_ms": 1000}},
     AuthMode.TWO_STEP: {

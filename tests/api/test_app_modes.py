@@ -39,6 +39,8 @@ def definitions(url: str) -> dict[str, Any]:
         "token_url": {"OAUTH2": f"{url}/oauth/token", "APP": f"{url}/{TOKENS}"},
         "installation_check_url": f"{url}/{REPOSITORIES}",
     }
+    unchecked = {key: value for key, value in custom.items() if key != "installation_check_url"}
+    elsewhere = {"OAUTH2": f"{url}/oauth/token", "APP": f"{url}/{TOKENS}?of=app"}
     plugin = {
         "display_name": "Plugin",
         "auth_mode": "INSTALL_PLUGIN",
@@ -67,7 +69,14 @@ def definitions(url: str) -> dict[str, Any]:
         "redirect_uri_metadata": ["installationId"],
         "proxy": proxy,
     }
-    return {"app": app, "custom": custom, "plugin": plugin, "outbound": outbound}
+    return {
+        "app": app,
+        "custom": custom,
+        "custom-github": unchecked,
+        "custom-elsewhere": {**unchecked, "token_url": elsewhere},
+        "plugin": plugin,
+        "outbound": outbound,
+    }
 
 
 def app_credentials(provider: FakeProvider, mode: str) -> dict[str, str]:
@@ -318,6 +327,21 @@ async def test_nobody_speaks_for_somebody_elses_installation(browser: Browser) -
     other = desk.provider.install_app("CUSTOM", desk.provider.add_account("org-b"))
     page = await browser.come_back(urlencode({**query, "installation_id": other}))
     assert "no access" in await went_wrong(browser, page, "unknown_err", "custom")
+
+
+@pytest.mark.parametrize("key", ["custom-github", "custom-elsewhere"])
+async def test_a_definition_without_a_check_lets_nobody_in(browser: Browser, key: str) -> None:
+    """Tokens that come from where GitHub has them imply the check; others connect nobody."""
+    desk = browser.desk
+    await desk.add(key, key, credentials=app_credentials(desk.provider, "CUSTOM"))
+    if key == "custom-elsewhere":
+        page = await browser.begin(await desk.session(), key)
+        await went_wrong(browser, page, "auth_mode_err", key)
+        return
+    query = dict(parse_qsl(await installed(browser, key)))
+    other = desk.provider.install_app("CUSTOM", desk.provider.add_account("org-b"))
+    page = await browser.come_back(urlencode({**query, "installation_id": other}))
+    assert "no access" in await went_wrong(browser, page, "unknown_err", key)
 
 
 async def test_a_user_without_an_installation_is_pending(browser: Browser) -> None:

@@ -181,6 +181,10 @@ def test_salesforce_lives_at_its_instance_url(catalogue: Catalogue) -> None:
             "{auth_mode: OAUTH2, credentials: {a: {type: string}}}",
             "acme.credentials: is not asked for by auth mode OAUTH2",
         ),
+        (
+            "{auth_mode: CUSTOM, token_url: {APP: 'https://a.example/tokens'}}",
+            "acme.installation_check_url: is missing; nobody can connect",
+        ),
         ("{auth_mode: NONE, colour: red}", "acme.colour: is not a key of this format"),
         (
             "{auth_mode: NONE, connection_facts: [{set: {a: '${claims.a}'}, ask: 1}]}",
@@ -419,6 +423,18 @@ def test_token_urls_may_differ_by_mode(tmp_path: Path) -> None:
         "https://a",
         "https://b",
     ]
+
+
+@pytest.mark.parametrize("host", ["https://api.github.com", "https://github.acme.example/api/v3"])
+def test_an_app_at_github_is_asked_whose_installation_it_is(tmp_path: Path, host: str) -> None:
+    """Files for other readers do not say how; where tokens come from says it."""
+    at = "installations/${connectionConfig.installation_id}"
+    urls = {"OAUTH2": "https://a.example", "APP": f"{host}/app/{at}/access_tokens"}
+    entry = {"display_name": "A", "auth_mode": "CUSTOM", "token_url": urls}
+    catalogue = load_catalogue(written(tmp_path, json.dumps({"a": entry})))
+    found = catalogue.get("a").definition
+    assert found["installation_check_url"] == f"{host}/user/{at}/repositories"
+    assert catalogue.warnings == ()
 
 
 def test_the_public_definition_shows_everything(catalogue: Catalogue) -> None:

@@ -15,7 +15,7 @@ from carrick.auth.authorization_code import demand_code, demand_code_grant, exch
 from carrick.auth.mode import ModeContext, Obtained
 from carrick.auth.popup import Asking, Consent, Departure, Paused, not_brought, refused_by
 from carrick.auth.token_request import client_of, rendered_url, template_context
-from carrick.errors import ProviderRefused, ProviderUnavailable
+from carrick.errors import InvalidAuthMode, ProviderRefused, ProviderUnavailable
 from carrick.model.auth import AuthMode, Credentials
 from carrick.model.http import OutboundRequest
 from carrick.model.provider import Provider
@@ -41,8 +41,10 @@ class Custom(App):
 
         Raises:
             OAuthGrantNotOffered: The definition does not exchange codes.
+            InvalidAuthMode: It does not say how to find out whose installation it is.
         """
         demand_code_grant(ctx.provider)
+        _check_template(ctx)
         return (yield from super().leave(ctx, consent))
 
     def read_callback(
@@ -88,10 +90,9 @@ def _demand_access(ctx: ModeContext, installation_id: str, access_token: str) ->
     Raises:
         ProviderRefused: It is somebody else's.
         ProviderUnavailable: The provider cannot say right now.
+        InvalidAuthMode: The definition does not say whom to ask.
     """
-    template = ctx.provider.definition.get("installation_check_url")
-    if not isinstance(template, str):
-        return
+    template = _check_template(ctx)
     config = {**ctx.connection_config, "installation_id": installation_id}
     values = {**template_context(ctx, client_of(ctx)), "connectionConfig": config}
     url = rendered_url(ctx, template, values)
@@ -101,6 +102,16 @@ def _demand_access(ctx: ModeContext, installation_id: str, access_token: str) ->
         raise ProviderUnavailable("The provider could not say whose installation this is.")
     if not answer.ok:
         raise ProviderRefused("The user who signed in has no access to this installation.")
+
+
+def _check_template(ctx: ModeContext) -> str:
+    template = ctx.provider.definition.get("installation_check_url")
+    if not isinstance(template, str) or not template:
+        raise InvalidAuthMode(
+            "The provider's definition has no installation_check_url, so anybody could connect "
+            "the installation of anybody else."
+        )
+    return template
 
 
 def _shown(credentials: Credentials) -> dict[str, Any]:

@@ -24,6 +24,9 @@ _ADDRESSES = (
     "installation_check_url",
     "mcp_server_url",
 )
+#: Where GitHub, on whatever host, gives tokens of an installation and shows it to a user.
+_TOKENS = "/app/installations/${connectionConfig.installation_id}/access_tokens"
+_REPOSITORIES = "/user/installations/${connectionConfig.installation_id}/repositories"
 _FORMATS = ("hostname", "uri", "uuid", "email")
 
 
@@ -46,6 +49,8 @@ def read_entry(name: str, entry: Mapping[str, Any], findings: Findings) -> Provi
         findings.warn(f"{name}.credentials", "apiKey is not described; forms cannot ask for it")
     if mode is None or len(findings.faults) > before:
         return None
+    if mode is AuthMode.CUSTOM:
+        entry = _with_installation_check(name, entry, findings)
     check_whole(name, entry, mode, findings)
     if "display_name" not in entry:
         findings.warn(name, "display_name is missing; the name is shown instead")
@@ -59,6 +64,23 @@ def read_entry(name: str, entry: Mapping[str, Any], findings: Findings) -> Provi
         integration_config=specs["integration_config"],
         assertion_option=specs["assertion_option"],
     )
+
+
+def _with_installation_check(
+    name: str, entry: Mapping[str, Any], findings: Findings
+) -> Mapping[str, Any]:
+    """Return an entry that says who may speak for an installation, as far as that can be known."""
+    if entry.get("installation_check_url"):
+        return entry
+    urls = entry.get("token_url")
+    tokens = str(urls.get(AuthMode.APP) if isinstance(urls, Mapping) else urls)
+    if tokens.endswith(_TOKENS):
+        return {**entry, "installation_check_url": tokens.removesuffix(_TOKENS) + _REPOSITORIES}
+    findings.warn(
+        f"{name}.installation_check_url",
+        "is missing; nobody can connect until it says whose installation it is",
+    )
+    return entry
 
 
 def url_templates(definition: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
