@@ -105,12 +105,22 @@ async def test_an_old_refresh_token_is_tried_while_the_provider_takes_it(tmp_pat
         assert "took the same refresh token once more" in operation["message"]
 
 
-@pytest.mark.parametrize("backend", [pytest.param("postgres", marks=pytest.mark.postgres)])
-async def test_two_servers_ask_a_provider_once(tmp_path: Path, empty_store_url: str) -> None:
+@pytest.mark.postgres
+@pytest.mark.parametrize(
+    ("query", "delay_s"),
+    [
+        pytest.param("", 1.0, id="due"),
+        # Longer than a lease lasts that nobody extends, and than it takes every caller to arrive.
+        pytest.param("&force_refresh=true", 12.0, id="forced"),
+    ],
+)
+async def test_two_servers_ask_a_provider_once(
+    tmp_path: Path, postgres_url: str, query: str, delay_s: float
+) -> None:
     """Fifty callers at two servers, one slow provider that rotates: one request, one token."""
     async with FakeProvider(rotate_refresh_tokens=True) as provider:
         account = provider.add_account("one")
-        settings = {"CARRICK_DATABASE_URL": empty_store_url}
+        settings = {"CARRICK_DATABASE_URL": postgres_url}
         first = ServerProcess(tmp_path / "first", provider, settings)
         second = ServerProcess(
             tmp_path / "second",
@@ -120,15 +130,21 @@ async def test_two_servers_ask_a_provider_once(tmp_path: Path, empty_store_url: 
             encryption_key=first.encryption_key,
         )
         async with first, second:
-            await with_tokens(first, account, expires_at="2020-01-01T00:00:00Z")
-            provider.fail("slow", path="/oauth/token", delay_s=1.0)
-            calls = [server.call("GET", GET) for server in (first, second) * 25]
+            due = {} if query else {"expires_at": "2020-01-01T00:00:00Z"}
+            await with_tokens(first, account, **due)
+            provider.fail("slow", path="/oauth/token", delay_s=delay_s)
+            calls = [server.call("GET", GET + query) for server in (first, second) * 25]
             answers: list[Answer] = await asyncio.gather(*calls)
+            assert len(provider.calls_to("POST", "/oauth/token")) == 1
+            # What was stored is what the provider takes next: it takes each token once.
+            later = [
+                await server.call("GET", f"{GET}&force_refresh=true") for server in (second, first)
+            ]
 
         assert Counter(answer.status for answer in answers) == {200: 50}
-        given = {answer.json["credentials"]["access_token"] for answer in answers}
-        assert given == {account.access_token}
-        assert len(provider.calls_to("POST", "/oauth/token")) == 1
+        assert len({answer.json["credentials"]["access_token"] for answer in answers}) == 1
+        assert [answer.status for answer in later] == [200, 200]
+        assert later[1].json["credentials"]["access_token"] == account.access_token
 
 
 async def _reconnect(server: ServerProcess, account: Account) -> None:
