@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import pytest
 import yaml
 from tests.api.conftest import Desk, Opener
-from tests.lifecycle.mode_stage import entry_of
+from tests.lifecycle.mode_stage import CALLBACK, entry_of
 from tests.lifecycle.modes import CASES
 
 from carrick.testing.fake_provider import FakeProvider
@@ -25,8 +25,8 @@ async def modes(open_desk: Opener, tmp_path: Path, provider: FakeProvider) -> As
     (tmp_path / "p.yaml").write_text(yaml.safe_dump(entries))
     async with open_desk(providers_file=tmp_path / "p.yaml") as desk:
         for key in ("of-jwt-ec", "of-two-step", "of-bill", "of-signature", "of-aws-sigv4"):
-            await desk.add(key, key, **_ROWS[key].integration(provider))
-        config = dict(_ROWS["of-aws-sigv4"].integration(provider)["integration_config"])
+            await desk.add(key, key, **_ROWS[key].integration(provider, CALLBACK))
+        config = dict(_ROWS["of-aws-sigv4"].integration(provider, CALLBACK)["integration_config"])
         await desk.add("no-region", "of-aws-sigv4", integration_config=without(config, "region"))
         await desk.add("no-keys", "of-aws-sigv4", integration_config=without(config, "aws"))
         yield desk

@@ -276,7 +276,7 @@ async def connect_by_forms(lived: Life) -> None:
     server, provider = lived.server, lived.provider
     cases = [case for case in CASES if case.form is not None and case.fields]
     for case in cases:
-        given = dict(case.integration(provider))
+        given = dict(case.integration(provider, server.url))
         if credentials := given.pop("credentials", None):
             given["credentials"] = {"type": case.auth_mode.value, **credentials}
         await server.integrate(case.key, provider=case.key, **given)

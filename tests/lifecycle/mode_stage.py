@@ -169,8 +169,10 @@ class ModeCase:
     credentials: Callable[[Stage, Account], Mapping[str, Any]] | None = None
     #: What the connection's config must hold.
     config: Callable[[Account], Mapping[str, str]] = nothing
-    #: Of the integration: `credentials`, `integration_config`, ...
-    integration: Callable[[FakeProvider], Mapping[str, Any]] = field(default=lambda provider: {})
+    #: Of the integration: `credentials`, `integration_config`, ..., by provider and callback.
+    integration: Callable[[FakeProvider, str], Mapping[str, Any]] = field(
+        default=lambda provider, callback: {}
+    )
     #: The field that a refresh renews; `None` where the mode has no refresh.
     renewed: str | None = None
     #: What the browser is told when the provider's check refuses.
@@ -187,7 +189,8 @@ def entry_of(case: ModeCase, url: str) -> dict[str, Any]:
     return {"display_name": case.key, "auth_mode": case.auth_mode.value, **entry}
 
 
-def oauth_client(provider: FakeProvider) -> Mapping[str, Any]:
+def oauth_client(provider: FakeProvider, callback: str) -> Mapping[str, Any]:
+    """Return the provider's one client, which may come back to any address."""
     return {
         "credentials": {
             "client_id": provider.client_id,

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import yaml
 from tests.lifecycle.house import HEAD, VALIDATE
-from tests.lifecycle.mode_stage import CHECK, ModeCase, Stage, entry_of, specs
+from tests.lifecycle.mode_stage import CALLBACK, CHECK, ModeCase, Stage, entry_of, specs
 from tests.lifecycle.modes_popup import POPUP_CASES
 
 from carrick.deployments import pack, read_project
@@ -32,7 +32,7 @@ async def furnish(stage: Stage, folder: Path) -> None:
     for case in CASES:
         await stage.app.rooms.integrations.create(
             stage.environment.row_id,
-            NewIntegration(case.key, case.key, **case.integration(stage.provider)),
+            NewIntegration(case.key, case.key, **case.integration(stage.provider, CALLBACK)),
         )
         functions = folder / case.key / "on_events"
         functions.mkdir(parents=True)
@@ -118,7 +118,7 @@ def _password(mode: str) -> Callable[[Stage, Account], Mapping[str, Any]]:
     }
 
 
-def _aws(provider: FakeProvider) -> Mapping[str, Any]:
+def _aws(provider: FakeProvider, callback: str) -> Mapping[str, Any]:
     key_id, secret = provider.aws_keys
     return {
         "integration_config": {
@@ -323,6 +323,7 @@ CASES: tuple[ModeCase, ...] = (
         key="of-aws-sigv4",
         auth_mode=AuthMode.AWS_SIGV4,
         definition=lambda url: {
+            "connection_config": specs("external_id", optional=True),
             "integration_config": specs(
                 "aws_access_key_id",
                 "aws_secret_access_key",
@@ -330,7 +331,7 @@ CASES: tuple[ModeCase, ...] = (
                 "service",
                 "default_region",
                 optional=True,
-            )
+            ),
         },
         fields=frozenset(
             {

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
-from tests.lifecycle.mode_stage import CALLBACK, ModeCase, Stage, by_popup, oauth_client, specs
+from tests.lifecycle.mode_stage import ModeCase, Stage, by_popup, oauth_client, specs
 
 from carrick.model.auth import AuthMode
 from carrick.testing.fake_provider import Account, FakeProvider
@@ -30,13 +30,13 @@ def key_pair() -> tuple[str, str]:
     return private.decode(), public.decode()
 
 
-def _app(provider: FakeProvider, mode: str) -> Mapping[str, Any]:
+def _app(provider: FakeProvider, mode: str, callback: str) -> Mapping[str, Any]:
     """Register an app and return what an integration has of it."""
     private, public = key_pair()
-    link = provider.register_app(mode, public, CALLBACK, signs_in=mode == "CUSTOM")
+    link = provider.register_app(mode, public, callback, signs_in=mode == "CUSTOM")
     credentials = {"type": mode, "app_id": mode, "app_link": link, "private_key": private}
     if mode == "CUSTOM":
-        credentials |= oauth_client(provider)["credentials"]
+        credentials |= oauth_client(provider, callback)["credentials"]
     return {"credentials": credentials}
 
 
@@ -114,7 +114,7 @@ POPUP_CASES: tuple[ModeCase, ...] = (
         arrive=by_popup,
         untested="connection_validation_failed",
         credentials=lambda stage, account: _installed(stage, account, "APP"),
-        integration=lambda provider: _app(provider, "APP"),
+        integration=lambda provider, callback: _app(provider, "APP", callback),
         renewed="access_token",
     ),
     ModeCase(
@@ -135,7 +135,7 @@ POPUP_CASES: tuple[ModeCase, ...] = (
         arrive=by_popup,
         untested="connection_validation_failed",
         credentials=lambda stage, account: _installed(stage, account, "CUSTOM"),
-        integration=lambda provider: _app(provider, "CUSTOM"),
+        integration=lambda provider, callback: _app(provider, "CUSTOM", callback),
         renewed="access_token",
     ),
     ModeCase(
@@ -145,8 +145,8 @@ POPUP_CASES: tuple[ModeCase, ...] = (
         fields=frozenset({"username", "password"}),
         arrive=by_popup,
         untested="connection_validation_failed",
-        integration=lambda provider: {
-            "custom": {"app_link": f"{provider.url}/plugins/new?{urlencode({'back': CALLBACK})}"}
+        integration=lambda provider, callback: {
+            "custom": {"app_link": f"{provider.url}/plugins/new?{urlencode({'back': callback})}"}
         },
     ),
     ModeCase(

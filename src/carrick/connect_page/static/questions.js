@@ -45,7 +45,8 @@ function* ofConfig(provider, preset, again) {
             if (!again) yield ofRole(); // a connection keeps the one it has
         } else yield question('params', name, spec);
     }
-    if (provider.auth_mode === 'MCP_OAUTH2_GENERIC' && !('mcp_server_url' in specs)) {
+    const asksForServer = !('mcp_server_url' in specs) && !provider.mcp_server_url;
+    if (provider.auth_mode === 'MCP_OAUTH2_GENERIC' && asksForServer) {
         const spec = { format: 'uri', example: 'https://mcp.example.com/mcp' };
         if (!isGiven(preset.mcp_server_url)) yield question('params', 'mcp_server_url', spec);
     }
