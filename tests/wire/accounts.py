@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 from tests.integration.server import ServerProcess
 
-from carrick.testing.fake_provider import Account
+from carrick.testing.fake_provider import Account, Notification
 
+#: What refuses every account.
+REFUSE = """
+@create_on_event(event="validate-connection", description="Nobody may")
+async def function(ctx: EventContext) -> None:
+    raise ActionError("Ask your administrator for the “Connect” permission first.")
+"""
 END_USER = {"id": "u1", "email": "ann@example.com", "display_name": "Ann Lee"}
 
 
@@ -96,3 +103,30 @@ async def reconnect_session(server: ServerProcess, integration_id: str, connecti
     answer = await server.call("POST", "/connect/sessions/reconnect", body)
     assert answer.status == 201, answer.text
     return str(answer.json["data"]["token"])
+
+
+async def stored(server: ServerProcess, made: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the connection that a client says it made."""
+    answer = await server.get(made["connectionId"], made["providerConfigKey"])
+    assert answer.status == 200, answer.text
+    return dict(answer.json)
+
+
+async def connections(server: ServerProcess, integration_id: str) -> list[dict[str, Any]]:
+    """Return an integration's connections."""
+    answer = await server.call("GET", f"/connections?integrationId={integration_id}")
+    return list(answer.json["connections"])
+
+
+async def notified(server: ServerProcess, integration_id: str) -> Notification:
+    """Wait until the app is told of an integration's connections, and return what was told first.
+
+    What other tests have done may be told at any time.
+    """
+
+    def of_it() -> list[Notification]:
+        told = server.provider.notifications
+        return [one for one in told if one.json().get("providerConfigKey") == integration_id]
+
+    await server.provider.until(lambda: bool(of_it()))
+    return of_it()[0]

@@ -1,4 +1,8 @@
-"""One server, one provider and one browser for all the tests of the official clients."""
+"""One server, one provider and one browser for all the tests of the official clients.
+
+What a test changes is its own: an integration, accounts and sessions of `accounts`, a page of
+`product`. Deploying replaces what the test before has deployed.
+"""
 
 from __future__ import annotations
 
@@ -44,14 +48,14 @@ def chromium(clients_installed: None) -> str:
     return found
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def front(clients_installed: None) -> AsyncIterator[Front]:
     """The web server through which Carrick is reached under a path."""
     async with front_served("/behind/a-path") as running:
         yield running
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def server(
     front: Front, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[ServerProcess]:
@@ -71,7 +75,7 @@ def host(request: pytest.FixtureRequest, server: ServerProcess, front: Front) ->
     return server.url if request.param == "at-the-root" else front.url
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def nodes(server: ServerProcess, front: Front) -> AsyncIterator[dict[str, NodeClient]]:
     """An official node client per host."""
     async with (
@@ -87,7 +91,7 @@ def node(host: str, nodes: dict[str, NodeClient]) -> NodeClient:
     return nodes[host]
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def page(chromium: str) -> AsyncIterator[Page]:
     """A page in a headless Chromium; it uses the frontend client and keeps nothing."""
     async with page_served() as url, async_playwright() as playwright:
@@ -99,7 +103,7 @@ async def page(chromium: str) -> AsyncIterator[Page]:
         await browser.close()
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def app(page: Page) -> AsyncIterator[Page]:
     """The page once more, of another site than Carrick's: that is when browsers are strict."""
     assert page.context.browser is not None
@@ -111,7 +115,7 @@ async def app(page: Page) -> AsyncIterator[Page]:
     await context.close()
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def product(app: Page, server: ServerProcess) -> AsyncIterator[Product]:
     """A product's page of a test's own, which shows the connect page."""
     opened = await app.context.new_page()

@@ -111,12 +111,6 @@ async def fill_key(dialog: FrameLocator, account: Account, server: ServerProcess
     await dialog.get_by_label("API key", exact=True).fill(account.api_key)
 
 
-async def connections(server: ServerProcess, key: str) -> list[dict[str, Any]]:
-    """Return an integration's connections."""
-    answer = await server.call("GET", f"/connections?integrationId={key}")
-    return list(answer.json["connections"])
-
-
 def _within(events: tuple[str, ...], messages: list[str]) -> bool:
     left = iter(messages)
     return all(f"Connect page: {event}" in left for event in events)

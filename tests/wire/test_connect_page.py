@@ -10,22 +10,19 @@ from playwright.async_api import Page, expect
 from tests.integration.server import ServerProcess
 from tests.lifecycle.house import VALIDATE
 from tests.wire.accounts import (
+    REFUSE,
     add_account,
+    connections,
     integrate,
     integrate_oauth,
     reconnect_session,
     session,
 )
 from tests.wire.clients import Front
-from tests.wire.connecting import Product, connections, fill_key
+from tests.wire.connecting import Product, fill_key
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-REFUSE = """
-@create_on_event(event="validate-connection", description="Nobody may")
-async def function(ctx: EventContext) -> None:
-    raise ActionError("Ask your administrator for the “Connect” permission first.")
-"""
 #: Makes frames as a strict product would: nothing in them may open a window.
 NO_WINDOWS = """() => {
     const create = document.createElement.bind(document);

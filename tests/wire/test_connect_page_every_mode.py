@@ -16,14 +16,14 @@ from playwright.async_api import FrameLocator, Page, expect
 from tests.integration.server import ServerProcess, served
 from tests.lifecycle.mode_stage import CHECK, ModeCase
 from tests.lifecycle.modes import CASES, providers_file
-from tests.wire.accounts import add_account, integrate, session
-from tests.wire.connecting import Product, connections
+from tests.wire.accounts import add_account, connections, integrate, session
+from tests.wire.connecting import Product
 from tests.wire.test_connect_page_looks import faults_of
 
 from carrick.model.auth import AuthMode
 from carrick.testing.fake_provider import Account, FakeProvider
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 FORMS = [case for case in CASES if case.form is not None]
 WINDOWS = [case for case in CASES if case.form is None]
@@ -31,7 +31,7 @@ WINDOWS = [case for case in CASES if case.form is None]
 OPTIONAL = {"external_id", "region"}
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def provider() -> AsyncIterator[FakeProvider]:
     """A provider that speaks every mode."""
     async with FakeProvider() as running:
@@ -44,7 +44,7 @@ def first(provider: FakeProvider) -> Account:
     return provider.add_account("first")
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def server(
     chromium: str,
     provider: FakeProvider,
@@ -60,7 +60,7 @@ async def server(
         yield running
 
 
-@pytest_asyncio.fixture(loop_scope="module", autouse=True)
+@pytest_asyncio.fixture(loop_scope="session", autouse=True)
 async def stillness(product: Product) -> None:
     """Pictures, and whoever judges contrasts, are to find nothing half faded in."""
     await product.page.emulate_media(reduced_motion="reduce")

@@ -14,7 +14,7 @@ from tests.wire.accounts import add_account, integrate, integrate_oauth, session
 from tests.wire.clients import PACKAGES
 from tests.wire.connecting import Product
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 AXE = PACKAGES.parent / "axe-core" / "axe.min.js"
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
@@ -56,7 +56,7 @@ SENT_BY_PAGE = """async ({ url, key, provider, credentials, assertion }) => {
 Look = Callable[..., Awaitable[Product]]
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def look(app: Page, server: ServerProcess) -> AsyncIterator[Look]:
     """Opens a product's page with a browser of certain habits."""
     browser = app.context.browser

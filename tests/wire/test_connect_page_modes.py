@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from playwright.async_api import expect
 from tests.integration.server import ServerProcess
-from tests.wire.accounts import add_account, integrate, integrate_oauth
-from tests.wire.connecting import Product, connections
+from tests.wire.accounts import add_account, connections, integrate, integrate_oauth
+from tests.wire.connecting import Product
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def test_a_login_in_two_steps_connects(product: Product, server: ServerProcess) -> None:

@@ -7,31 +7,18 @@ from typing import Any
 import pytest
 from tests.integration.server import ServerProcess
 from tests.lifecycle.house import VALIDATE
-from tests.wire.accounts import END_USER, add_account, integrate
+from tests.wire.accounts import (
+    REFUSE,
+    add_account,
+    connections,
+    integrate,
+    reconnect_session,
+    session,
+    stored,
+)
 from tests.wire.clients import BrowserClient, ClientError
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-REFUSE = """
-@create_on_event(event="validate-connection", description="Nobody may")
-async def function(ctx: EventContext) -> None:
-    raise ActionError("Ask your administrator for the “Connect” permission first.")
-"""
-
-
-async def session(server: ServerProcess, **values: Any) -> str:
-    """Open a connect session and return its token."""
-    answer = await server.call("POST", "/connect/sessions", {"end_user": END_USER, **values})
-    assert answer.status == 201, answer.text
-    return str(answer.json["data"]["token"])
-
-
-async def reconnect_session(server: ServerProcess, integration_id: str, connection_id: str) -> str:
-    """Open a reconnect session and return its token."""
-    body = {"integration_id": integration_id, "connection_id": connection_id}
-    answer = await server.call("POST", "/connect/sessions/reconnect", body)
-    assert answer.status == 201, answer.text
-    return str(answer.json["data"]["token"])
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 def at(server: ServerProcess, **credentials: str) -> dict[str, Any]:
@@ -39,18 +26,10 @@ def at(server: ServerProcess, **credentials: str) -> dict[str, Any]:
     return {"params": {"base_url": server.provider.url}, "credentials": credentials}
 
 
-async def stored(server: ServerProcess, connected: dict[str, str]) -> dict[str, Any]:
-    """Return the connection that a client says it made."""
-    assert set(connected) == {"connectionId", "providerConfigKey"}
-    answer = await server.get(connected["connectionId"], connected["providerConfigKey"])
-    assert answer.status == 200, answer.text
-    return dict(answer.json)
-
-
-async def connections(server: ServerProcess, integration_id: str) -> list[dict[str, Any]]:
-    """Return an integration's connections."""
-    answer = await server.call("GET", f"/connections?integrationId={integration_id}")
-    return list(answer.json["connections"])
+async def connection_of(server: ServerProcess, made: dict[str, str]) -> dict[str, Any]:
+    """Return the connection that the client says it made, in these words and no others."""
+    assert set(made) == {"connectionId", "providerConfigKey"}
+    return await stored(server, made)
 
 
 async def test_an_api_key_connects(frontend: BrowserClient, server: ServerProcess) -> None:
@@ -58,7 +37,7 @@ async def test_an_api_key_connects(frontend: BrowserClient, server: ServerProces
     key, account = await integrate(server), add_account(server)
     token = await session(server, allowed_integrations=[key])
     made = await frontend.call(token, "auth", key, at(server, apiKey=account.api_key))
-    connection = await stored(server, made)
+    connection = await connection_of(server, made)
     assert connection["credentials"] == {"type": "API_KEY", "apiKey": account.api_key}
     assert connection["connection_config"] == {"base_url": server.provider.url}
     assert connection["end_user"]["id"] == "u1"
@@ -70,7 +49,7 @@ async def test_a_password_connects(frontend: BrowserClient, server: ServerProces
     key, account = await integrate(server, provider="basic"), add_account(server)
     given = at(server, username=account.username, password=account.password)
     made = await frontend.call(await session(server), "auth", key, given)
-    credentials = (await stored(server, made))["credentials"]
+    credentials = (await connection_of(server, made))["credentials"]
     assert credentials == {
         "type": "BASIC",
         "username": account.username,
@@ -78,7 +57,7 @@ async def test_a_password_connects(frontend: BrowserClient, server: ServerProces
     }
     given = at(server, username=account.username, password="")
     made = await frontend.call(await session(server), "auth", key, given)
-    assert (await stored(server, made))["credentials"]["password"] == ""
+    assert (await connection_of(server, made))["credentials"]["password"] == ""
     with pytest.raises(ClientError) as caught:
         await frontend.call(await session(server), "auth", key, at(server, username="only"))
     assert caught.value.type == "invalid_body"
@@ -90,7 +69,7 @@ async def test_nothing_connects_where_nothing_is_asked(
     """`create` sends a body of no length, and connects."""
     key = await integrate(server, provider="unauthenticated")
     made = await frontend.call(await session(server), "create", key)
-    assert (await stored(server, made))["credentials"] == {}
+    assert (await connection_of(server, made))["credentials"] == {}
 
 
 async def test_client_credentials_connect(frontend: BrowserClient, server: ServerProcess) -> None:
@@ -103,7 +82,7 @@ async def test_client_credentials_connect(frontend: BrowserClient, server: Serve
     account = add_account(server)
     given = {"client_id": account.username, "client_secret": account.password}
     made = await frontend.call(await session(server), "auth", key, {"credentials": given})
-    assert (await stored(server, made))["credentials"]["token"] == account.access_token
+    assert (await connection_of(server, made))["credentials"]["token"] == account.access_token
     wrong = {**given, "client_secret": "wrong"}
     with pytest.raises(ClientError) as caught:
         await frontend.call(await session(server), "auth", key, {"credentials": wrong})
@@ -150,7 +129,7 @@ async def test_an_account_is_reconnected(frontend: BrowserClient, server: Server
     account.api_key = f"another-{account.api_key}"
     again = await frontend.call(token, "reconnect", key, at(server, apiKey=account.api_key))
     assert again == first
-    assert (await stored(server, again))["credentials"]["apiKey"] == account.api_key
+    assert (await connection_of(server, again))["credentials"]["apiKey"] == account.api_key
 
     stranger = add_account(server)
     with pytest.raises(ClientError) as caught:
@@ -161,7 +140,7 @@ async def test_an_account_is_reconnected(frontend: BrowserClient, server: Server
     assert (connection["connection_id"], len(connection["errors"])) == (connection_id, 1)
 
     assert await frontend.call(token, "reconnect", key, at(server, apiKey=account.api_key)) == first
-    assert (await stored(server, first))["errors"] == []
+    assert (await connection_of(server, first))["errors"] == []
 
 
 async def test_a_public_key_connects_under_an_id(
@@ -179,7 +158,7 @@ async def test_a_public_key_connects_under_an_id(
         publicKey=settings["public_key"],
     )
     assert made == {"connectionId": "mine", "providerConfigKey": key}
-    assert (await stored(server, made))["credentials"]["apiKey"] == account.api_key
+    assert (await connection_of(server, made))["credentials"]["apiKey"] == account.api_key
 
 
 async def test_what_a_session_does_not_permit_is_refused(

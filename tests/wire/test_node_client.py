@@ -11,12 +11,19 @@ from typing import Any
 import pytest
 from tests.integration.server import ServerProcess
 from tests.lifecycle.house import VALIDATE
-from tests.wire.accounts import END_USER, add_account, connected, connected_by_oauth, integrate
+from tests.wire.accounts import (
+    END_USER,
+    add_account,
+    connected,
+    connected_by_oauth,
+    integrate,
+    notified,
+)
 from tests.wire.clients import ClientError, Front, NodeClient, node_client
 
 from carrick.testing.fake_provider import Account
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 #: The client pastes ids into paths as they are.
 IDS = ["a/b", "a@b.co", '{"x":1}', "metadata", "with space", "a,b;c:d=e+f~g[h]|$'k\"l_m-n"]
@@ -463,11 +470,8 @@ async def test_the_client_verifies_a_notification_that_was_sent(
     rotated = await server.call("POST", "/environment/webhook-signing-key/rotate", {})
     assert rotated.status == 200, rotated.text
     signing_key = rotated.json["data"]["webhook_signing_key"]
-    before = len(server.provider.notifications)
-    await connected(server, tags={"city": "Zürich 🏔"})
-    notifications = server.provider.notifications
-    await server.provider.until(lambda: len(notifications) > before)
-    sent = notifications[before]
+    key, _ = await connected(server, tags={"city": "Zürich 🏔"})
+    sent = await notified(server, key)
     body = sent.body.decode()
     assert "Zürich 🏔" in body
 

@@ -14,22 +14,21 @@ from tests.integration.server import ServerProcess, served
 from tests.lifecycle.house import SETUP, VALIDATE
 from tests.wire.accounts import (
     END_USER,
+    REFUSE,
     add_account,
+    connections,
     integrate_oauth,
+    notified,
     reconnect_session,
     session,
+    stored,
 )
 from tests.wire.clients import PATIENCE_S, BrowserClient, ClientError, Front
 
 from carrick.testing.fake_provider import Account, FakeProvider
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-REFUSE = """
-@create_on_event(event="validate-connection", description="Nobody may")
-async def function(ctx: EventContext) -> None:
-    raise ActionError("Ask your administrator for the “Connect” permission first.")
-"""
 #: Keeps what a popup tells the window that opened it, and whether it closes when that is heard.
 LISTEN = """url => new Promise((resolve) => {
     const popup = window.open(url, '_blank', 'width=500,height=600');
@@ -55,19 +54,11 @@ def signing_in(account: Account) -> dict[str, Any]:
     return {"authorization_params": {"login_hint": account.name}}
 
 
-async def stored(server: ServerProcess, made: dict[str, Any]) -> dict[str, Any]:
-    """Return the connection that a client says it made."""
+async def connection_of(server: ServerProcess, made: dict[str, Any]) -> dict[str, Any]:
+    """Return the connection that the client says it made, in these words and no others."""
     assert set(made) == {"connectionId", "providerConfigKey", "isPending"}
     assert made["isPending"] is False
-    answer = await server.get(made["connectionId"], made["providerConfigKey"])
-    assert answer.status == 200, answer.text
-    return dict(answer.json)
-
-
-async def connections(server: ServerProcess, key: str) -> list[dict[str, Any]]:
-    """Return an integration's connections."""
-    answer = await server.call("GET", f"/connections?integrationId={key}")
-    return list(answer.json["connections"])
+    return await stored(server, made)
 
 
 async def set_up(server: ServerProcess, made: dict[str, Any]) -> dict[str, Any]:
@@ -105,7 +96,6 @@ async def test_consent_connects_and_sets_up(client: BrowserClient, server: Serve
         {"same-organisation": VALIDATE, "register-webhook": SETUP}, integration_id=key
     )
     assert deployed.status == 200, deployed.text
-    before = len(server.provider.notifications)
     token = await session(server, allowed_integrations=[key])
     async with complaints(client.page) as complained, client.page.expect_popup() as opening:
         made = await client.call(token, "auth", key, signing_in(account))
@@ -115,14 +105,13 @@ async def test_consent_connects_and_sets_up(client: BrowserClient, server: Serve
     assert complained == []
 
     assert made["providerConfigKey"] == key
-    connection = await stored(server, made)
+    connection = await connection_of(server, made)
     assert connection["credentials"]["access_token"] == account.access_token
     assert connection["end_user"]["id"] == END_USER["id"]
     connection = await set_up(server, made)
     [webhook] = server.provider.webhooks_of(account)
     assert connection["metadata"] == {"webhook_id": webhook.id}
-    await server.provider.until(lambda: len(server.provider.notifications) > before)
-    told = server.provider.notifications[before].json()
+    told = (await notified(server, key)).json()
     assert (told["connectionId"], told["operation"]) == (made["connectionId"], "creation")
     assert (told["authMode"], told["success"]) == ("OAUTH2", True)
 
@@ -154,7 +143,7 @@ async def test_consent_connects_under_a_path(
     options = {"websocketsPath": shown.json["data"]["websocketsPath"]}
     assert options == {"websocketsPath": f"{front.prefix}/"}
     made = await client.call(token, "auth", key, signing_in(account), **options)
-    connection = await stored(server, made)
+    connection = await connection_of(server, made)
     assert connection["credentials"]["access_token"] == account.access_token
 
 
@@ -165,7 +154,7 @@ async def test_a_first_popup_on_localhost_works(app: Page, tmp_path: Path) -> No
         key = await integrate_oauth(fresh)
         client = BrowserClient(app, fresh.url.replace("127.0.0.1", "localhost"))
         made = await client.call(await session(fresh), "auth", key, signing_in(account))
-        connection = await stored(fresh, made)
+        connection = await connection_of(fresh, made)
         assert connection["credentials"]["access_token"] == account.access_token
 
 
@@ -185,7 +174,7 @@ async def test_the_same_account_reconnects(client: BrowserClient, server: Server
     assert "not the account" in caught.value.message
     again = await client.call(token, "reconnect", key, signing_in(account))
     assert again == first
-    connection = await stored(server, again)
+    connection = await connection_of(server, again)
     assert connection["credentials"]["access_token"] == account.access_token
     assert connection["errors"] == []
     assert len(await connections(server, key)) == 1
@@ -282,7 +271,8 @@ async def test_a_closed_window_is_noticed(client: BrowserClient, server: ServerP
     assert (caught.value.type, caught.value.is_auth_error) == ("window_closed", True)
     assert await connections(server, key) == []
     made = await client.call(await session(server), "auth", key, options)
-    assert (await stored(server, made))["credentials"]["access_token"] == account.access_token
+    connection = await connection_of(server, made)
+    assert connection["credentials"]["access_token"] == account.access_token
 
 
 async def test_what_a_session_does_not_permit_is_refused(
