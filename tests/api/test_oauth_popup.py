@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import html
 import json
 import re
 from collections.abc import AsyncIterator
@@ -546,7 +547,10 @@ async def test_a_token_endpoint_that_fails_connects_nothing(
     browser.desk.provider.fail(kind, path="/oauth/token", times=None, **options)
     page = await browser.come_back(query)
     message = await went_wrong(browser, page, "unknown_err")
-    assert message.startswith("Unknown error during the Oauth flow. ")
+    prefix = "Unknown error during the Oauth flow. "
+    assert message.startswith(prefix)
+    # The person reads what it was; the words of the contract are for the client.
+    assert f"<p>{html.escape(message.removeprefix(prefix))}</p>" in page.body.decode()
 
 
 async def test_an_integration_that_was_deleted_meanwhile_connects_nothing(

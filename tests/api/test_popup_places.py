@@ -114,6 +114,21 @@ async def test_a_browser_without_cookies_is_told_in_its_language(desk: Desk) -> 
         assert message_of(page)["payload"]["errorType"] == "state_cookie_err"
 
 
+async def test_an_ended_session_is_told_in_the_persons_language(desk: Desk) -> None:
+    """The window that opened the popup is told as ever."""
+    await integrate(desk)
+    with desk.app.services.popups.waiting() as waiting:
+        browser = Browser(desk, waiting)
+        token = await desk.session()
+        query = await begun(browser, token)
+        await desk.ask("DELETE", "/connect/session", key=token)
+        jar = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
+        headers = {"accept-language": "de", "cookie": jar}
+        page = await desk.ask("GET", f"/oauth/callback?{query}", key=None, headers=headers)
+        assert "<p>Die Sitzung endete vor der Anmeldung." in page.body.decode()
+        assert message_of(page)["payload"]["errorType"] == "unknown_connect_session_token"
+
+
 async def test_what_others_say_is_not_translated(desk: Desk) -> None:
     """The provider's own words stand in the page as they came."""
     await integrate(desk)

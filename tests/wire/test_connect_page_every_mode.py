@@ -128,7 +128,8 @@ async def test_the_user_names_an_mcp_server(
     dialog = await product.open_for(key)
     await dialog.get_by_label("Server address").fill(f"{server.provider.url}/nothing")
     await dialog.get_by_role("button", name="Continue to Tools").click()
-    await expect(dialog.get_by_role("alert")).to_contain_text("does not say how to sign in")
+    said = ["Something went wrong", "127.0.0.1 does not say how to sign in."]
+    await expect(dialog.locator("[role=alert] p")).to_have_text(said)
     await _judge(product, tmp_path / "mcp-generic.png")
     await dialog.get_by_label("Server address").fill(f"{server.provider.url}/mcp")
     await dialog.get_by_role("button", name="Try again").click()
@@ -149,6 +150,7 @@ async def test_an_installation_that_somebody_has_to_approve(
     await popup.goto(f"{popup.url}&ask=1")
 
     await expect(dialog.get_by_role("heading")).to_have_text("Almost done")
+    await expect(dialog.get_by_text("has to approve it first")).to_be_visible()
     await _judge(product, tmp_path / "approval.png")
     told = (await product.heard("connect"))["payload"]
     assert (told["providerConfigKey"], told["isPending"]) == (case.key, True)

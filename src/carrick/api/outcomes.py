@@ -35,7 +35,8 @@ from carrick.errors import (
 from carrick.model.connection import Connection
 
 _UNKNOWN = "unknown_err"
-_UNKNOWN_PREFIX = "Unknown error during the Oauth flow."
+#: What the client hears before an error it has no word for; people are spared it.
+UNKNOWN_PREFIX = "Unknown error during the Oauth flow."
 _LONGEST = 1000
 #: Errors that the client has another word for than the rest of the API.
 _WORDS: tuple[tuple[type[CarrickError], str], ...] = (
@@ -90,14 +91,14 @@ class Failure:
 def failure_of(error: Exception) -> Failure:
     """Return how an error is told."""
     if not isinstance(error, CarrickError):
-        return Failure(_UNKNOWN, f"{_UNKNOWN_PREFIX} Something went wrong on the server.")
+        return Failure(_UNKNOWN, f"{UNKNOWN_PREFIX} Something went wrong on the server.")
     message = error.message[:_LONGEST]
     for kind, word in _WORDS:
         if isinstance(error, kind):
             return Failure(word, message)
     if isinstance(error, _SAME_WORD):
         return Failure(error.code, message)
-    return Failure(_UNKNOWN, f"{_UNKNOWN_PREFIX} {message}")
+    return Failure(_UNKNOWN, f"{UNKNOWN_PREFIX} {message}")
 
 
 def success_frame(connection: Connection) -> Mapping[str, Any]:

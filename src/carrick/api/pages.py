@@ -12,6 +12,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from carrick.api.outcomes import UNKNOWN_PREFIX
 from carrick.connect_page import page_texts
 from carrick.providers import choose_language
 
@@ -133,7 +134,8 @@ def error_page(
     told = json.dumps(dict(details)) if details else text
     payload = {"message": told, "errorType": error_type}
     message = {"type": "nango_oauth_callback_error", "payload": payload}
-    paragraphs = [words.of_error(error_type, text), words.texts["window.failed_next"]]
+    shown = words.of_error(error_type, text.removeprefix(UNKNOWN_PREFIX).lstrip())
+    paragraphs = [shown, words.texts["window.failed_next"]]
     return _page(nonce, words, "failed", paragraphs, message)
 
 

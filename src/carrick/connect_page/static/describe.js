@@ -31,6 +31,9 @@ const INPUT = new Set([
     'egress_denied',
 ]);
 
+// What programs hear before an error they have no word for.
+const UNKNOWN_PREFIX = /^Unknown error during the Oauth flow\. */;
+
 /** Return what to show for a refusal: a title, and a message where there is more to say. */
 export function describe(refusal, name) {
     const kind = kindOf(refusal);
@@ -53,7 +56,8 @@ function kindOf(refusal) {
 }
 
 /** Return the message of whoever refused, where that says more than this page can. */
-function ownWords(kind, { message }) {
+function ownWords(kind, refusal) {
+    const message = refusal.message.replace(UNKNOWN_PREFIX, '');
     if (known(`error.${kind}.message`) || !message) return null;
     try {
         const said = JSON.parse(message); // what the provider brought back, as it came
