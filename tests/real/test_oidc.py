@@ -117,6 +117,20 @@ async def test_consent_connects_and_the_account_is_held_to(house: House, client:
     assert by == {WAYS[client.method]}
 
 
+async def test_the_server_may_answer_by_a_form(house: House) -> None:
+    """With `response_mode=form_post` its own page sends code, state and issuer on."""
+    before = await house.connections(POST.id)
+    by_form = {"authorization_params[response_mode]": "form_post"}
+    async with browser() as person:
+        page = await person.open((await house.start(POST.id)).update_query(by_form))
+        page = await person.submit(await sign_in(person, page, "by-form"))
+        assert {name for name, _ in page.forms[0].fields} == {"code", "state", "iss"}
+        page = await person.submit(page)
+    assert (page.url.path, page.status) == ("/oauth/callback", 200), page.html
+    [made] = set(await house.connections(POST.id)) - set(before)
+    assert (await house.me(POST.id, made)).json["account"] == "by-form"
+
+
 async def test_a_code_is_worth_nothing_without_its_verifier(house: House) -> None:
     """Whoever swaps the challenge on the way gets a code that Carrick's verifier does not fit."""
     before = await house.connections(POST.id)
