@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -224,11 +223,6 @@ class BodyLimit:
             f"The request body is larger than {self._limit} bytes.",
             headers={"Connection": "close"},
         )
-
-
-def route_of(request: Request) -> str:
-    """Return the path template of the route that handles a request."""
-    return _template(request.scope)
 
 
 def _template(scope: Scope) -> str:

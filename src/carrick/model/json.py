@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-#: Anything JSON can say. `Any` in the leaves: mypy's recursive alias costs more than it proves.
-JSONValue: TypeAlias = Any
+#: `Any` in the leaves: mypy's recursive alias costs more than it proves.
 JSONObject: TypeAlias = dict[str, Any]
-JSONMapping: TypeAlias = Mapping[str, Any]
