@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.api.conftest import Desk
-from tests.lifecycle.house import CLEANUP, HEAD, SETUP
-
-from carrick.deployments import pack, read_project
+from tests.lifecycle.house import CLEANUP, SETUP, packed
 
 REFUSING = """
 @create_on_event(event="pre-connection-deletion", description="Never")
@@ -20,23 +17,19 @@ async def function(ctx: EventContext) -> None:
 """
 
 
-def bundle(root: Path, functions: dict[str, str]) -> str:
+def bundle(functions: dict[str, str]) -> str:
     """Return a packed project of `acme`, base64."""
-    folder = root / "acme" / "on_events"
-    folder.mkdir(parents=True)
-    for name, source in functions.items():
-        (folder / f"{name.replace('-', '_')}.py").write_text(HEAD + source)
-    return base64.b64encode(pack(read_project(root)).content).decode()
+    return base64.b64encode(packed({"acme": functions}).content).decode()
 
 
-async def deploy(desk: Desk, root: Path, functions: dict[str, str], **more: Any) -> Any:
+async def deploy(desk: Desk, functions: dict[str, str], **more: Any) -> Any:
     """Deploy a project."""
-    return await desk.ask("POST", "/deployments", {"bundle": bundle(root, functions), **more})
+    return await desk.ask("POST", "/deployments", {"bundle": bundle(functions), **more})
 
 
-async def test_a_project_is_previewed_deployed_and_rolled_back(desk: Desk, tmp_path: Path) -> None:
+async def test_a_project_is_previewed_deployed_and_rolled_back(desk: Desk) -> None:
     """The whole road of a deployment, with the shapes the client reads."""
-    first = bundle(tmp_path / "1", {"setup": SETUP, "cleanup": CLEANUP})
+    first = bundle({"setup": SETUP, "cleanup": CLEANUP})
     answer = await desk.ask("POST", "/deployments/preview", {"bundle": first, "scope": None})
     assert answer.status == 200, answer.body
     preview = answer.json["data"]
@@ -47,10 +40,10 @@ async def test_a_project_is_previewed_deployed_and_rolled_back(desk: Desk, tmp_p
     again = (await desk.ask("POST", "/deployments", {"bundle": first})).json["data"]
     assert (again["number"], again["is_new"]) == (1, False)
 
-    answer = await deploy(desk, tmp_path / "2", {"setup": SETUP})
+    answer = await deploy(desk, {"setup": SETUP})
     assert (answer.status, answer.code) == (409, "removal_not_confirmed")
     assert [each["name"] for each in answer.json["error"]["payload"]["removed"]] == ["cleanup"]
-    answer = await deploy(desk, tmp_path / "3", {"setup": SETUP}, allow_removals=True)
+    answer = await deploy(desk, {"setup": SETUP}, allow_removals=True)
     assert answer.json["data"]["number"] == 2
     listed = (await desk.ask("GET", "/deployments?limit=1")).json
     assert [each["number"] for each in listed["data"]] == [2]
@@ -82,9 +75,9 @@ async def test_a_project_is_previewed_deployed_and_rolled_back(desk: Desk, tmp_p
     assert (answer.status, answer.code) == (404, "not_found")
 
 
-async def test_a_project_that_does_not_compile_says_where(desk: Desk, tmp_path: Path) -> None:
+async def test_a_project_that_does_not_compile_says_where(desk: Desk) -> None:
     """400 `compilation_error` with file and line; what is no project at all is named too."""
-    answer = await deploy(desk, tmp_path / "1", {"setup": "def broken(:\n"})
+    answer = await deploy(desk, {"setup": "def broken(:\n"})
     assert (answer.status, answer.code) == (400, "compilation_error")
     problem = answer.json["error"]["payload"]["problems"][0]
     assert problem["file"] == "acme/on_events/setup.py"
@@ -97,9 +90,9 @@ async def test_a_project_that_does_not_compile_says_where(desk: Desk, tmp_path: 
         assert (answer.status, answer.code) == (400, code)
 
 
-async def test_a_dry_run_shows_the_writes_it_did_not_make(desk: Desk, tmp_path: Path) -> None:
+async def test_a_dry_run_shows_the_writes_it_did_not_make(desk: Desk) -> None:
     """The report has the calls, withheld ones marked; nothing reached the provider."""
-    await deploy(desk, tmp_path / "1", {"cleanup": CLEANUP})
+    await deploy(desk, {"cleanup": CLEANUP})
     await desk.connected(metadata={"webhook_id": "w1"})
     body = {"function": "cleanup", "connection_id": "one"}
     answer = await desk.ask("POST", "/dryruns", body)
@@ -117,9 +110,9 @@ async def test_a_dry_run_shows_the_writes_it_did_not_make(desk: Desk, tmp_path: 
     assert (await desk.ask("POST", "/dryruns", body, key=key)).status == 403
 
 
-async def test_a_parked_cleanup_is_listed_and_forced(desk: Desk, tmp_path: Path) -> None:
+async def test_a_parked_cleanup_is_listed_and_forced(desk: Desk) -> None:
     """DELETE says `parked`; the connection is gone for callers; force lets it go for good."""
-    await deploy(desk, tmp_path / "1", {"cleanup": REFUSING})
+    await deploy(desk, {"cleanup": REFUSING})
     await desk.connected()
     target = "/connections/one?provider_config_key=acme"
     answer = await desk.ask("DELETE", target)
@@ -142,10 +135,10 @@ async def test_a_parked_cleanup_is_listed_and_forced(desk: Desk, tmp_path: Path)
 
 
 async def test_parked_cleanups_are_told_from_others_shown_and_retried_together(
-    desk: Desk, tmp_path: Path
+    desk: Desk,
 ) -> None:
     """`state=parked` leaves out the rest; one is shown by its id; `retry` takes them all."""
-    await deploy(desk, tmp_path / "1", {"cleanup": REFUSING})
+    await deploy(desk, {"cleanup": REFUSING})
     for name in ("one", "two"):
         await desk.connected(name)
         await desk.ask("DELETE", f"/connections/{name}?provider_config_key=acme")
@@ -167,7 +160,7 @@ async def test_parked_cleanups_are_told_from_others_shown_and_retried_together(
     assert answer.json == {"data": {"retried": 2}}
 
 
-async def test_operations_are_listed_filtered_and_read(desk: Desk, tmp_path: Path) -> None:
+async def test_operations_are_listed_filtered_and_read(desk: Desk) -> None:
     """Pages go by cursor; one operation comes with its messages and without secrets."""
     shown = await desk.connected("one")
     await desk.connected("two")

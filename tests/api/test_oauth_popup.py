@@ -59,9 +59,9 @@ async def browser(integrated: Desk) -> AsyncIterator[Browser]:
 
 
 @pytest.fixture
-def house(integrated: Desk, tmp_path: Any) -> House:
+def house(integrated: Desk) -> House:
     """The same server, for deploying to."""
-    return House(integrated.app, integrated.provider, integrated.environment, tmp_path / "projects")
+    return House(integrated.app, integrated.provider, integrated.environment)
 
 
 # --- the way that works ---------------------------------------------------------------------

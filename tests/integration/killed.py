@@ -15,21 +15,12 @@ class KilledServer(ServerProcess):
 
     kill_at: str | None = None
 
-    async def spawn(self, port: int | None = None) -> asyncio.subprocess.Process:
-        """Start it, with what it is to die at."""
+    def command(self) -> tuple[str, ...]:
+        """Return what is run, with what it is to die at."""
         if self.kill_at is None:
-            return await super().spawn(port)
-        environ = {**self.environ(), "CARRICK_PORT": str(self._port if port is None else port)}
-        with (self.directory / "server.log").open("ab") as output:
-            return await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "carrick.testing.serve", "--migrate"),
-                *("--kill-at", self.kill_at),
-                cwd=self.directory,
-                env=environ,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-            )
+            return super().command()
+        serve = (sys.executable, "-m", "carrick.testing.serve", "--migrate")
+        return (*serve, "--kill-at", self.kill_at)
 
     async def start_again(self) -> None:
         """Wait until it has died, and start one that lives on."""

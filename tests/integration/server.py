@@ -10,7 +10,6 @@ import os
 import signal
 import socket
 import sys
-import textwrap
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,9 +17,8 @@ from pathlib import Path
 from typing import Any, Self
 
 import aiohttp
-from tests.lifecycle.house import HEAD
+from tests.lifecycle.house import packed
 
-from carrick.deployments import pack, read_project
 from carrick.runtime.limits import descendants
 from carrick.testing.fake_provider import Account, FakeProvider
 
@@ -35,6 +33,12 @@ IDLE = {
         await ctx.log("gone")
     """
 }
+
+
+def deployment(functions: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    """Return what deploys a project: the sources of functions by name, by integration."""
+    bundle = base64.b64encode(packed(functions).content).decode()
+    return {"bundle": bundle, "allow_removals": True}
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,6 @@ class ServerProcess:
     encryption_key: str = field(default_factory=lambda: base64.b64encode(os.urandom(32)).decode())
     answers: list[tuple[str, Answer]] = field(default_factory=list)
     _port: int = 0
-    _deploys: int = 0
     _process: asyncio.subprocess.Process | None = None
     _http: aiohttp.ClientSession | None = None
 
@@ -117,12 +120,16 @@ class ServerProcess:
                 assert self._process.returncode is None, self.log.decode(errors="replace")
                 await asyncio.sleep(0.02)
 
+    def command(self) -> tuple[str, ...]:
+        """Return what is run."""
+        return (sys.executable, "-m", "carrick", "serve", "--migrate")
+
     async def spawn(self, port: int | None = None) -> asyncio.subprocess.Process:
         """Start a server process on the data directory, whether or not there is one already."""
         environ = {**self.environ(), "CARRICK_PORT": str(self._port if port is None else port)}
         with (self.directory / "server.log").open("ab") as output:
             return await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "carrick", "serve", "--migrate"),
+                *self.command(),
                 cwd=self.directory,
                 env=environ,
                 stdin=asyncio.subprocess.DEVNULL,
@@ -224,16 +231,7 @@ class ServerProcess:
         self, functions: Mapping[str, str], *, integration_id: str = INTEGRATION
     ) -> Answer:
         """Deploy functions by name; what is not named is removed."""
-        self._deploys += 1
-        root = self.directory / "projects" / str(self._deploys)
-        folder = root / integration_id / "on_events"
-        folder.mkdir(parents=True)
-        for name, source in functions.items():
-            path = folder / f"{name.replace('-', '_')}.py"
-            path.write_text(HEAD + textwrap.dedent(source))
-        bundle = base64.b64encode(pack(read_project(root)).content).decode()
-        body = {"bundle": bundle, "allow_removals": True}
-        return await self.call("POST", "/deployments", body)
+        return await self.call("POST", "/deployments", deployment({integration_id: functions}))
 
     def import_body(
         self, account: Account, connection_id: str = "one", **changes: Any

@@ -31,6 +31,11 @@ async def with_tokens(server: ServerProcess, account: Account, **credentials: An
         },
         integration_config={"token_url": f"{server.provider.url}/oauth/token"},
     )
+    await reconnect(server, account, **credentials)
+
+
+async def reconnect(server: ServerProcess, account: Account, **credentials: Any) -> None:
+    """Import an account's tokens."""
     tokens = {
         "type": "OAUTH2",
         "access_token": account.access_token,
@@ -84,7 +89,7 @@ async def test_a_lost_refresh_token_is_known_told_and_mended_by_a_reconnect(
         assert (forced.status, forced.code) == (400, "invalid_credentials")
 
         server.provider.issue_tokens(account)
-        await _reconnect(server, account)
+        await reconnect(server, account)
         assert (await server.call("GET", GET)).json["errors"] == []
 
 
@@ -145,15 +150,3 @@ async def test_two_servers_ask_a_provider_once(
         assert len({answer.json["credentials"]["access_token"] for answer in answers}) == 1
         assert [answer.status for answer in later] == [200, 200]
         assert later[1].json["credentials"]["access_token"] == account.access_token
-
-
-async def _reconnect(server: ServerProcess, account: Account) -> None:
-    tokens = {
-        "type": "OAUTH2",
-        "access_token": account.access_token,
-        "refresh_token": account.refresh_token,
-    }
-    answer = await server.connect(
-        account, provider_config_key="tokens", credentials=tokens, connection_config={}
-    )
-    assert answer.status == 201, answer.text

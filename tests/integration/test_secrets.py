@@ -16,10 +16,9 @@ from urllib.parse import quote
 
 import pytest
 import pytest_asyncio
-from tests.integration.server import HEAD, IDLE, Answer, ServerProcess, served
+from tests.integration.server import IDLE, Answer, ServerProcess, deployment, served
 from tests.lifecycle.modes import CASES, providers_file
 
-from carrick.deployments import pack, read_project
 from carrick.testing.fake_provider import Account, FakeProvider
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -371,13 +370,8 @@ async def deploy(server: ServerProcess, functions: Mapping[str, str]) -> None:
 
 async def deploy_for(server: ServerProcess, integrations: list[str], function: str) -> None:
     """Deploy one function for many integrations, in one project."""
-    root = server.directory / "projects" / "many"
-    for name in integrations:
-        folder = root / name / "on_events"
-        folder.mkdir(parents=True)
-        (folder / "tell.py").write_text(HEAD + function)
-    bundle = base64.b64encode(pack(read_project(root)).content).decode()
-    answer = await server.call("POST", "/deployments", {"bundle": bundle, "allow_removals": True})
+    project = deployment({name: {"tell": function} for name in integrations})
+    answer = await server.call("POST", "/deployments", project)
     assert answer.status == 200, answer.text
 
 

@@ -9,10 +9,8 @@ whatever it told the app was told, and nothing is left half done.
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import sqlite3
-import textwrap
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -23,10 +21,9 @@ from typing import Any
 import aiohttp
 import asyncpg
 from tests.integration.forks import FaultyServer
-from tests.integration.server import PATIENCE_S, Answer
-from tests.lifecycle.house import HEAD, VALIDATE
+from tests.integration.server import PATIENCE_S, Answer, deployment
+from tests.lifecycle.house import VALIDATE
 
-from carrick.deployments import pack, read_project
 from carrick.testing.fake_provider import Account, FakeProvider
 
 #: Two writes and one of metadata; a second failure waits for a minute.
@@ -302,17 +299,7 @@ class World:
         self, integrations: Mapping[str, Mapping[str, str]], secret_key: str | None = None
     ) -> Answer:
         """Deploy a project: functions by name, by integration."""
-        self._cases += 1
-        root = self.server.directory / "projects" / f"walk-{self._cases}"
-        for integration_id, functions in integrations.items():
-            folder = root / integration_id / "on_events"
-            folder.mkdir(parents=True)
-            for name, source in functions.items():
-                path = folder / f"{name.replace('-', '_')}.py"
-                path.write_text(HEAD + textwrap.dedent(source))
-        bundle = base64.b64encode(pack(read_project(root)).content).decode()
-        body = {"bundle": bundle, "allow_removals": True}
-        return await self.ask("POST", "/deployments", body, secret_key)
+        return await self.ask("POST", "/deployments", deployment(integrations), secret_key)
 
     async def ask(self, method: str, path: str, body: Any, secret_key: str | None = None) -> Answer:
         """Ask with another environment's key."""

@@ -48,7 +48,7 @@ async def house(
         await app.rooms.integrations.create(
             environment.row_id, NewIntegration(integration_id="acme", provider="api-key")
         )
-        yield House(app, provider, environment, tmp_path / "projects")
+        yield House(app, provider, environment)
 
 
 def settings_for(store_url: str, tmp_path: Path, provider: FakeProvider, **more: Any) -> Settings:

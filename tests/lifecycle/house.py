@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 from carrick.app import App
-from carrick.deployments import pack, read_project
+from carrick.deployments import Bundle, pack
+from carrick.deployments.project import make_project
 from carrick.lifecycle.journeys import Connected, ConnectRequest, Deletion
 from carrick.model.connection import Connection
 from carrick.model.environment import Environment
@@ -39,6 +39,21 @@ async def function(ctx: EventContext) -> None:
 """
 
 
+def packed(functions: Mapping[str, Mapping[str, str]]) -> Bundle:
+    """Pack a project: the sources of functions by name, by integration."""
+    return pack(
+        make_project(
+            {
+                f"{integration_id}/on_events/{name.replace('-', '_')}.py": (
+                    HEAD + textwrap.dedent(source)
+                ).encode()
+                for integration_id, sources in functions.items()
+                for name, source in sources.items()
+            }
+        )
+    )
+
+
 @dataclass
 class House:
     """A running server and everything a lifecycle test does with it."""
@@ -46,19 +61,10 @@ class House:
     app: App
     provider: FakeProvider
     environment: Environment
-    project: Path
-    deploys: int = field(default=0)
 
     async def deploy(self, functions: Mapping[str, str], *, integration: str = "acme") -> None:
         """Deploy functions by name; what is not named is removed."""
-        self.deploys += 1
-        root = self.project / str(self.deploys)
-        folder = root / integration / "on_events"
-        folder.mkdir(parents=True)
-        for name, source in functions.items():
-            path = folder / f"{name.replace('-', '_')}.py"
-            path.write_text(HEAD + textwrap.dedent(source))
-        bundle = pack(read_project(root))
+        bundle = packed({integration: functions})
         deployments = self.app.rooms.deployments
         await deployments.deploy(self.environment.row_id, bundle, allow_removals=True)
 

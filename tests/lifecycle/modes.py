@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from tests.lifecycle.house import HEAD, VALIDATE
+from tests.lifecycle.house import VALIDATE, packed
 from tests.lifecycle.mode_stage import CALLBACK, CHECK, ModeCase, Stage, entry_of, specs
 from tests.lifecycle.modes_popup import POPUP_CASES
 
-from carrick.deployments import pack, read_project
 from carrick.environments import NewIntegration
 from carrick.model.auth import AuthMode
 from carrick.testing.fake_provider import Account, FakeProvider
@@ -27,19 +26,15 @@ def providers_file(path: Path, url: str) -> Path:
     return path
 
 
-async def furnish(stage: Stage, folder: Path) -> None:
+async def furnish(stage: Stage) -> None:
     """Add an integration for every row, and to each the check that accounts do not change."""
     for case in CASES:
         await stage.app.rooms.integrations.create(
             stage.environment.row_id,
             NewIntegration(case.key, case.key, **case.integration(stage.provider, CALLBACK)),
         )
-        functions = folder / case.key / "on_events"
-        functions.mkdir(parents=True)
-        (functions / "same_account.py").write_text(HEAD + VALIDATE)
-    await stage.app.rooms.deployments.deploy(
-        stage.environment.row_id, pack(read_project(folder)), allow_removals=True
-    )
+    checks = packed({case.key: {"same-account": VALIDATE} for case in CASES})
+    await stage.app.rooms.deployments.deploy(stage.environment.row_id, checks, allow_removals=True)
 
 
 def _two_step(url: str) -> Mapping[str, Any]:

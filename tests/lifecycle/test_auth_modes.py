@@ -40,7 +40,7 @@ async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage
             environment = await app.rooms.environments.by_name("dev")
             assert environment is not None
             stage = Stage(app, Asking(app.api, SECRET_KEY), environment, provider)
-            await furnish(stage, folder / "project")
+            await furnish(stage)
             yield stage
 
 

@@ -57,7 +57,7 @@ async def house(
         await app.rooms.integrations.create(
             environment.row_id, NewIntegration(integration_id="acme", provider="api-key")
         )
-        made = House(app, provider, environment, tmp_path / "projects")
+        made = House(app, provider, environment)
         await made.deploy({"setup": SETUP})
         yield made
 

@@ -80,7 +80,7 @@ async def house(
         for name, credentials in (("acme", None), ("popup", client)):
             new = NewIntegration(integration_id=name, provider=name, credentials=credentials)
             await app.rooms.integrations.create(environment.row_id, new)
-        yield House(app, provider, environment, tmp_path / "projects")
+        yield House(app, provider, environment)
 
 
 def account(house: House, name: str) -> Any:

@@ -61,7 +61,7 @@ async def nodes(
             )
             environment = await app.rooms.environments.by_name("dev")
             assert environment is not None
-            houses.append(House(app, provider, environment, tmp_path / "projects"))
+            houses.append(House(app, provider, environment))
         await houses[0].app.rooms.integrations.create(
             houses[0].environment.row_id, NewIntegration(integration_id="acme", provider="api-key")
         )

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import textwrap
 
-from tests.lifecycle.house import HEAD, House
+from tests.lifecycle.house import House, packed
 
-from carrick.deployments import pack, read_project
 from carrick.environments import NewIntegration
 from carrick.lifecycle.turns import OUTAGE_AFTER
 from carrick.model.connection import SetupState
@@ -28,12 +26,7 @@ async def deploy_both(house: House) -> None:
     await house.app.rooms.integrations.create(
         house.environment.row_id, NewIntegration(integration_id="other", provider="api-key")
     )
-    root = house.project / "both"
-    for integration, source in (("acme", SETUP), ("other", OTHER)):
-        folder = root / integration / "on_events"
-        folder.mkdir(parents=True)
-        (folder / "register.py").write_text(HEAD + textwrap.dedent(source))
-    bundle = pack(read_project(root))
+    bundle = packed({"acme": {"register": SETUP}, "other": {"register": OTHER}})
     await house.app.rooms.deployments.deploy(house.environment.row_id, bundle)
 
 

@@ -72,7 +72,7 @@ async def kept(store_url: str, directory: Path, provider: FakeProvider) -> Async
             ),
         ):
             await app.rooms.integrations.create(environment.row_id, made)
-        yield House(app, provider, environment, directory)
+        yield House(app, provider, environment)
 
 
 @pytest.fixture
