@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Column, DateTime, Dialect, Integer, MetaData
+from sqlalchemy import JSON, BigInteger, Column, DateTime, Dialect, Index, Integer, MetaData, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import TypeDecorator
 
@@ -54,3 +54,9 @@ def row_id() -> Column[Any]:
 def time(name: str, *, nullable: bool = False) -> Column[Any]:
     """Return a column of moments."""
     return Column(name, UtcDateTime, nullable=nullable)
+
+
+def index_where(condition: str, name: str, *columns: str, unique: bool = False) -> Index:
+    """Return an index of the rows that fulfil a condition."""
+    where = text(condition)
+    return Index(name, *columns, unique=unique, sqlite_where=where, postgresql_where=where)

@@ -12,10 +12,9 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
-    text,
 )
 
-from carrick.store.tables.columns import Json, RowId, metadata, row_id, time
+from carrick.store.tables.columns import Json, RowId, index_where, metadata, row_id, time
 
 connections = Table(
     "connections",
@@ -63,25 +62,18 @@ connections = Table(
     time("created_at"),
     time("updated_at"),
     time("deleted_at", nullable=True),
-    Index(
+    index_where(
+        "state IN ('active', 'auth_error')",
         "uq_connections_live",
         "integration_row_id",
         "connection_id",
         unique=True,
-        sqlite_where=text("state IN ('active', 'auth_error')"),
-        postgresql_where=text("state IN ('active', 'auth_error')"),
     ),
     Index("ix_connections_listing", "environment_id", "state", "created_at", "id"),
     Index("ix_connections_by_id", "environment_id", "connection_id"),
     Index("ix_connections_end_user_row_id", "end_user_row_id"),
     Index("ix_connections_integration", "integration_row_id", "state"),
-    Index(
-        "ix_connections_upkeep",
-        "integration_row_id",
-        "upkeep_at",
-        sqlite_where=text("state = 'active'"),
-        postgresql_where=text("state = 'active'"),
-    ),
+    index_where("state = 'active'", "ix_connections_upkeep", "integration_row_id", "upkeep_at"),
 )
 
 checkpoints = Table(

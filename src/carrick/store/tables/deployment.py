@@ -11,10 +11,9 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
-    text,
 )
 
-from carrick.store.tables.columns import Json, RowId, metadata, row_id, time
+from carrick.store.tables.columns import Json, RowId, index_where, metadata, row_id, time
 
 bundles = Table(
     "bundles",
@@ -37,13 +36,7 @@ deployments = Table(
     time("created_at"),
     time("activated_at", nullable=True),
     UniqueConstraint("environment_id", "number"),
-    Index(
-        "uq_deployments_active",
-        "environment_id",
-        unique=True,
-        sqlite_where=text("state = 'active'"),
-        postgresql_where=text("state = 'active'"),
-    ),
+    index_where("state = 'active'", "uq_deployments_active", "environment_id", unique=True),
 )
 
 deployed_functions = Table(

@@ -6,16 +6,14 @@ from sqlalchemy import (
     Boolean,
     Column,
     ForeignKey,
-    Index,
     LargeBinary,
     String,
     Table,
     Text,
     UniqueConstraint,
-    text,
 )
 
-from carrick.store.tables.columns import Json, RowId, metadata, row_id, time
+from carrick.store.tables.columns import Json, RowId, index_where, metadata, row_id, time
 
 environments = Table(
     "environments",
@@ -28,13 +26,7 @@ environments = Table(
     Column("webhook_signing_key", LargeBinary, nullable=False),
     Column("public_key", String(36), nullable=False, unique=True),
     time("created_at"),
-    Index(
-        "uq_environments_live",
-        "name",
-        unique=True,
-        sqlite_where=text("state <> 'gone'"),
-        postgresql_where=text("state <> 'gone'"),
-    ),
+    index_where("state <> 'gone'", "uq_environments_live", "name", unique=True),
 )
 
 api_keys = Table(
@@ -97,12 +89,7 @@ integrations = Table(
     Column("forward_webhooks", Boolean, nullable=False),
     time("created_at"),
     time("updated_at"),
-    Index(
-        "uq_integrations_live",
-        "environment_id",
-        "integration_id",
-        unique=True,
-        sqlite_where=text("state = 'active'"),
-        postgresql_where=text("state = 'active'"),
+    index_where(
+        "state = 'active'", "uq_integrations_live", "environment_id", "integration_id", unique=True
     ),
 )

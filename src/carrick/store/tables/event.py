@@ -16,7 +16,7 @@ from sqlalchemy import (
     text,
 )
 
-from carrick.store.tables.columns import RowId, metadata, row_id, time
+from carrick.store.tables.columns import RowId, index_where, metadata, row_id, time
 
 lifecycle_events = Table(
     "lifecycle_events",
@@ -46,19 +46,8 @@ lifecycle_events = Table(
     time("updated_at"),
     time("finished_at", nullable=True),
     Index("ix_lifecycle_events_mailbox", "connection_row_id", "position", "id"),
-    Index(
-        "ix_lifecycle_events_due",
-        "due_at",
-        sqlite_where=text("state IN ('waiting', 'running')"),
-        postgresql_where=text("state IN ('waiting', 'running')"),
-    ),
-    Index(
-        "ix_lifecycle_events_parked",
-        "environment_id",
-        "id",
-        sqlite_where=text("state = 'parked'"),
-        postgresql_where=text("state = 'parked'"),
-    ),
+    index_where("state IN ('waiting', 'running')", "ix_lifecycle_events_due", "due_at"),
+    index_where("state = 'parked'", "ix_lifecycle_events_parked", "environment_id", "id"),
 )
 
 journal_entries = Table(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, ForeignKey, Index, Integer, String, Table, Text, text
+from sqlalchemy import Column, ForeignKey, Index, Integer, String, Table, Text
 
-from carrick.store.tables.columns import Json, RowId, metadata, time
+from carrick.store.tables.columns import Json, RowId, index_where, metadata, time
 
 notifications = Table(
     "notifications",
@@ -27,12 +27,7 @@ notifications = Table(
     Column("sequence", Integer, nullable=False, server_default="0"),
     time("created_at"),
     time("finished_at", nullable=True),
-    Index(
-        "ix_notifications_due",
-        "due_at",
-        sqlite_where=text("state = 'waiting'"),
-        postgresql_where=text("state = 'waiting'"),
-    ),
+    index_where("state = 'waiting'", "ix_notifications_due", "due_at"),
     Index("ix_notifications_connection", "connection_row_id", "sequence"),
     Index("ix_notifications_listing", "environment_id", "created_at", "id"),
 )
