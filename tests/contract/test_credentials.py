@@ -626,7 +626,7 @@ async def lose_an_answer(house: House, row_id: int) -> None:
 
     async def unit(tx: Tx) -> None:
         await rows.take_lease(tx, row_id, owner, until)
-        assert await rows.mark_sent(tx, row_id, owner)
+        assert await rows.mark_sent(tx, row_id, owner, until)
 
     await house.store.write(unit)
     house.endpoint.valid = "refresh-nobody-has"
@@ -731,6 +731,31 @@ async def test_nothing_is_sent_once_the_lease_is_somebody_elses(
     with pytest.raises(CredentialsUnavailable, match="took over"):
         await getting
     assert house.endpoint.asked == []
+
+
+async def test_a_lease_that_ran_out_unnoticed_is_held_again_before_anything_is_sent(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node that stalled for longer than its lease does not ask while another one may begin."""
+    row_id = await house.connect(token(house.clock, 1))
+    steps = house.fresh._steps
+
+    async def stalled(*args: Any) -> Any:
+        house.clock.move(11)
+        return await steps(*args)
+
+    monkeypatch.setattr(house.fresh, "_steps", stalled)
+    house.endpoint.open.clear()
+    first = asyncio.create_task(access(house.fresh.get(row_id)))
+    await house.endpoint.arrived.wait()
+    second = asyncio.create_task(access(house.node().get(row_id)))
+    await house.clock.wait_for_sleepers(2)  # one keeps the lease, one waits for it
+    house.endpoint.open.set()
+
+    assert await first == "access-1"
+    house.clock.move(0.05)
+    assert await second == "access-1"
+    assert len(house.endpoint.asked) == 1
 
 
 # --- nobody asks ------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from tests.lifecycle.house import House
 from carrick.app import running
 from carrick.environments import NewIntegration
 from carrick.lifecycle.upkeep import Upkeep
+from carrick.model.clock import Clock, SystemClock
 from carrick.model.connection import ConnectionState, ErrorCause
 from carrick.settings import Settings
 from carrick.store import connections as rows
@@ -39,7 +40,9 @@ checked-key:
 
 
 @asynccontextmanager
-async def kept(store_url: str, directory: Path, provider: FakeProvider) -> AsyncIterator[House]:
+async def kept(
+    store_url: str, directory: Path, provider: FakeProvider, clock: Clock | None = None
+) -> AsyncIterator[House]:
     """A server whose own upkeep is off, with an integration of tokens and one of keys."""
     directory.mkdir()
     postgres = store_url.startswith("postgres")
@@ -55,7 +58,7 @@ async def kept(store_url: str, directory: Path, provider: FakeProvider) -> Async
         providers_file=directory / "providers.yaml",
         background_refresh=0,
     )
-    async with running(settings, migrate_first=True) as app:
+    async with running(settings, clock=clock, migrate_first=True) as app:
         environment = await app.rooms.environments.by_name("dev")
         assert environment is not None
         for made in (
@@ -226,6 +229,38 @@ async def test_nodes_share_what_is_due(house: House, provider: FakeProvider) -> 
     await asyncio.gather(*(node.tend(tokens) for node in nodes))
 
     assert len(provider.calls_to("POST", "/oauth/token")) == len(accounts)
+
+
+class PonderousTime(SystemClock):
+    """A clock by which a provider takes minutes for every check."""
+
+    def __init__(self, provider: FakeProvider) -> None:
+        self._provider = provider
+
+    def now(self) -> datetime:
+        """Return the present moment."""
+        return super().now() + timedelta(minutes=4) * len(self._provider.calls_to("GET", "/api/me"))
+
+
+async def test_a_page_that_takes_long_stays_with_its_node(
+    store_url: str, tmp_path: Path, provider: FakeProvider
+) -> None:
+    """However slow the provider, the other nodes leave what is claimed to the one that works."""
+    async with kept(store_url, tmp_path / "data", provider, PonderousTime(provider)) as house:
+        for number in range(8):
+            await with_key(house, provider.add_account(f"a{number}"), f"c{number}")
+        before = len(provider.calls_to("GET", "/api/me"))
+        busy, idle = (Upkeep(house.app.rooms, at_once=1, idle=DAY) for _ in range(2))
+        keys = await integration(house, "keys")
+
+        working = asyncio.create_task(busy.tend(keys))
+        while not working.done():
+            if len(provider.calls_to("GET", "/api/me")) > before:
+                await idle.tend(keys)
+            await asyncio.sleep(0)
+
+        await working
+        assert len(provider.calls_to("GET", "/api/me")) - before == 8
 
 
 async def test_one_that_cannot_be_looked_after_stops_nobody(

@@ -64,7 +64,7 @@ class RefreshLease:
         """
 
         async def unit(tx: Tx) -> bool:
-            return await rows.mark_sent(tx, self._row_id, self.owner)
+            return await rows.mark_sent(tx, self._row_id, self.owner, tx.now + _LASTS)
 
         if not await self._store.write(unit):
             raise CredentialsUnavailable("Another server took over refreshing these credentials.")

@@ -35,8 +35,9 @@ from carrick.store.unit import Tx
 
 #: How often it is looked for what is due; a look costs one indexed read.
 _EVERY_S = 5.0
-#: How long a claim keeps others away: longer than a page takes at a provider that answers late.
-_CLAIMED = timedelta(minutes=15)
+#: How long a claim keeps others away: longer than a few connections take at a provider that
+#: answers late. What is left of a page is claimed anew before the next few.
+_CLAIMED = timedelta(minutes=5)
 _PAGE = 20
 _INTEGRATIONS_AT_ONCE = 16
 #: Connections in a row that got no answer, after which a provider counts as unreachable.
@@ -83,8 +84,8 @@ class Upkeep:
             page = await self._claim(integration_row_id, until)
             if not page:
                 return
-            for start in range(0, len(page), self._at_once):
-                batch = page[start : start + self._at_once]
+            while page:
+                batch, page = page[: self._at_once], page[self._at_once :]
                 waits = await asyncio.gather(*(self._look_after(row, until) for row in batch))
                 for wait_s in waits:
                     in_a_row = 0 if wait_s is None else in_a_row + 1
@@ -92,6 +93,7 @@ class Upkeep:
                     longest = max(wait_s or 0.0 for wait_s in waits)
                     self._rest(integration_row_id, max(longest, _REST_S))
                     return
+                page, until = await self._kept(page, until)
 
     async def _begin(self, group: asyncio.TaskGroup) -> None:
         clock, store = self._rooms.clock, self._rooms.store
@@ -125,6 +127,23 @@ class Upkeep:
             return await table.claim(tx, integration_row_id, until=until, limit=_PAGE)
 
         return await self._rooms.store.write(unit)
+
+    async def _kept(
+        self, page: Sequence[RefreshRow], claimed_until: datetime
+    ) -> tuple[Sequence[RefreshRow], datetime]:
+        """Keep what is left of a page for longer; return what nobody else has taken, and till when.
+
+        A provider may take its time with each, and whoever found the claims run out would do the
+        rest a second time.
+        """
+        until = self._rooms.clock.now() + _CLAIMED
+        row_ids = [row.row_id for row in page]
+
+        async def unit(tx: Tx) -> set[int]:
+            return await table.renew(tx, row_ids, claimed_until=claimed_until, until=until)
+
+        ours = await self._rooms.store.write(unit) if row_ids else set()
+        return [row for row in page if row.row_id in ours], until
 
     async def _look_after(self, row: RefreshRow, until: datetime) -> float | None:
         """Look after one connection; return how long to leave a provider alone that is away.

@@ -123,21 +123,24 @@ async def extend_lease(tx: Tx, row_id: int, owner: str, until: datetime) -> bool
     return await tx.changed(statement.values(refresh_until=until)) == 1
 
 
-async def mark_sent(tx: Tx, row_id: int, owner: str) -> bool:
+async def mark_sent(tx: Tx, row_id: int, owner: str, until: datetime) -> bool:
     """Note that a refresh goes out now; `False` when somebody else has taken the lease.
 
-    The mark stays until an answer is stored, so whoever finds it without a holder knows that the
-    provider may have answered a process that is gone. The connection is due for a look from now on,
-    which nobody takes while the lease is held.
+    The lease is extended with it: it may have run out, and nobody has noticed yet. The mark stays
+    until an answer is stored, so whoever finds it without a holder knows that the provider may have
+    answered a process that is gone. The connection is due for a look from now on, which nobody
+    takes while the lease is held.
     """
     statement = update(connections).where(
         connections.c.id == row_id, connections.c.refresh_owner == owner
     )
     unanswered_at = func.coalesce(connections.c.refresh_unanswered_at, tx.now)
-    return (
-        await tx.changed(statement.values(refresh_unanswered_at=unanswered_at, upkeep_at=tx.now))
-        == 1
-    )
+    values = {
+        "refresh_unanswered_at": unanswered_at,
+        "refresh_until": until,
+        "upkeep_at": tx.now,
+    }
+    return await tx.changed(statement.values(values)) == 1
 
 
 async def release_lease(tx: Tx, row_id: int, owner: str) -> None:

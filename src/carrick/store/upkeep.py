@@ -51,6 +51,27 @@ async def claim(
     return found
 
 
+async def renew(
+    tx: Tx, row_ids: Sequence[int], *, claimed_until: datetime, until: datetime
+) -> set[int]:
+    """Keep claimed connections for longer; return those that are still this claim's.
+
+    Args:
+        tx: The transaction.
+        row_ids: Which.
+        claimed_until: What the claim said so far. One that says something else by now was looked
+            after, or taken, by somebody else.
+        until: When they are due again if nobody says otherwise.
+    """
+    statement = (
+        update(connections)
+        .where(connections.c.id.in_(row_ids), connections.c.upkeep_at == claimed_until)
+        .values(upkeep_at=until)
+        .returning(connections.c.id)
+    )
+    return {row.id for row in await tx.rows(statement)}
+
+
 async def schedule(tx: Tx, row_id: int, *, claimed_until: datetime, at: datetime) -> None:
     """Say when to look at a claimed connection next, unless a result has said so already."""
     await tx.execute(
