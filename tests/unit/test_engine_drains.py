@@ -8,7 +8,7 @@ import pytest
 
 from carrick.engine.drains import Drains
 from carrick.engine.sweep import Sweep
-from carrick.lifecycle.turns import OUTAGE_AFTER, Turns
+from carrick.lifecycle.turns import OTHERS_FIRST_S, OUTAGE_AFTER, Turns
 from carrick.model.event import ProviderFailed
 from carrick.store.mailboxes import Mailbox
 from carrick.testing.clock import FakeClock
@@ -149,3 +149,20 @@ def tell_of_an_outage(turns: Turns) -> None:
     """Have as many connections fail as make an outage."""
     for connection in range(OUTAGE_AFTER):
         turns.note(1, connection, ProviderFailed(503, "unavailable"))
+
+
+async def test_what_got_no_answer_here_is_offered_again_by_the_sweep(clock: FakeClock) -> None:
+    """A mailbox that is left to other nodes is not begun, and not forgotten."""
+    gate = Gate()
+    turns = Turns(clock, places=4, has_others=True)
+    drains = Drains(gate.drain, turns, clock)
+    turns.note(1, 7, ProviderFailed(None, "no route"))
+
+    await drains.run(Mailbox(7, 1))
+    assert not drains.offer(Mailbox(7, 1))
+    assert gate.begun == []
+    clock.move(OTHERS_FIRST_S)
+    assert drains.offer(Mailbox(7, 1))
+    gate.open.set()
+    await _settle()
+    assert gate.begun == [7]

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from carrick.lifecycle.turns import OUTAGE_AFTER, Turns
+from carrick.lifecycle.turns import OTHERS_FIRST_S, OUTAGE_AFTER, Turns
 from carrick.model.environment import Integration, IntegrationState
-from carrick.model.event import ActionRefused, Defective, Outcome, ProviderFailed, Succeeded
+from carrick.model.event import (
+    ActionRefused,
+    Defective,
+    HostFailed,
+    Outcome,
+    ProviderFailed,
+    Succeeded,
+)
 from carrick.testing.clock import FakeClock
 
 SLACK, GITHUB, STRIPE = 1, 2, 3
@@ -58,6 +65,45 @@ async def test_what_is_not_the_provider_s_fault_is_no_outage(
     """A function that refuses, is wrong, or is told no by a provider that works."""
     tell(turns, SLACK, *[outcome] * 50)
     assert all_of(turns, SLACK) == 8
+
+
+@pytest.mark.parametrize("outcome", [ProviderFailed(None, "no route"), HostFailed("disk full")])
+async def test_what_may_be_this_nodes_own_trouble_is_left_to_others_first(
+    clock: FakeClock, outcome: Outcome
+) -> None:
+    """For five seconds from when it is due again, and not a second time."""
+    turns = Turns(clock, has_others=True)
+    turns.note(SLACK, 7, outcome)
+    clock.move(60)
+
+    assert [turns.leaves(7), turns.leaves(8)] == [True, False]
+    clock.move(OTHERS_FIRST_S - 0.1)
+    assert turns.leaves(7)
+    clock.move(0.1)
+    assert [turns.leaves(7), turns.leaves(7)] == [False, False]
+
+
+async def test_an_old_failure_holds_nothing_up(clock: FakeClock) -> None:
+    """Nor does one that was followed by an answer, nor any where there are no other nodes."""
+    turns, alone = Turns(clock, has_others=True), Turns(clock)
+    silence = ProviderFailed(None, "no route")
+    for connection in (1, 2):
+        turns.note(SLACK, connection, silence)
+        alone.note(SLACK, connection, silence)
+    turns.note(SLACK, 2, DOWN)
+
+    assert [turns.leaves(2), alone.leaves(2)] == [False, False]
+    clock.move(301)
+    assert not turns.leaves(1)
+
+
+async def test_only_so_many_failures_are_remembered(clock: FakeClock) -> None:
+    """An outage of everything does not eat the node's memory."""
+    turns = Turns(clock, has_others=True)
+    for connection in range(5000):
+        turns.note(SLACK, connection, ProviderFailed(None, "no route"))
+
+    assert sum(turns.leaves(connection) for connection in range(5000)) == 4096
 
 
 async def test_during_an_outage_one_is_tried_at_a_time_ever_less_often(

@@ -68,7 +68,7 @@ class Drains:
 
     def offer(self, mailbox: Mailbox) -> bool:
         """Have a mailbox drained now or when its turn comes; `False` leaves it to the sweep."""
-        if self._is_stopping:
+        if self._is_stopping or self._turns.leaves(mailbox.connection_row_id):
             return False
         waiting = self._waiting.setdefault(mailbox.integration_row_id, {})
         if len(waiting) >= MOST_WAITING:

@@ -74,7 +74,7 @@ class Lifecycle:
         #: Runners kept ready for what is deployed.
         self.warmth = Warmth(rooms)
         #: Whose functions may run on this node now.
-        self.turns = Turns(rooms.clock)
+        self.turns = Turns(rooms.clock, has_others=rooms.store.is_postgres)
         self._drain = Drain(rooms, mailboxes, Settle(rooms, self._delete), self.turns)
 
     async def connect(self, request: ConnectRequest) -> Connected:

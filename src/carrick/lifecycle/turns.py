@@ -6,6 +6,9 @@ of the places that the others leave free; where different connections fail one a
 because of the provider, only one is tried at a time, ever less often; and what succeeds then
 doubles how many may follow. What has to wait stays due in its mailbox, and no attempt is counted.
 
+Where several nodes share the work, trouble may be one node's own: a cable, a full disk. So what got
+no answer here, or could not be run here, is left to the others for a moment when it is due again.
+
 A node learns all of this by itself and forgets it when it stops.
 """
 
@@ -18,7 +21,7 @@ import structlog
 
 from carrick.model.clock import Clock
 from carrick.model.environment import Integration
-from carrick.model.event import Outcome, ProviderFailed, Succeeded, TimedOut
+from carrick.model.event import HostFailed, Outcome, ProviderFailed, Succeeded, TimedOut
 
 #: Connections that have to fail one after another before it is the provider's fault.
 OUTAGE_AFTER = 5
@@ -27,6 +30,11 @@ LONGEST_PAUSE_S = 15.0
 #: A provider that asks for a longer pause than this is tried again all the same.
 _LONGEST_ASKED_S = 300.0
 _UNAVAILABLE = frozenset({408, 425, 429})
+#: Seconds in which the others may begin what failed here: two of their sweeps, and some more.
+OTHERS_FIRST_S = 5.0
+#: Seconds after which a failure says nothing any more of this node.
+_REMEMBERED_S = 300.0
+_MOST_REMEMBERED = 4096
 
 _log = structlog.get_logger(__name__)
 
@@ -59,18 +67,30 @@ class _Queue:
         return self.running == 0 and not knows_something
 
 
+@dataclass
+class _Stuck:
+    """A connection whose function got no further on this node."""
+
+    at: float
+    #: Until when it is left to the others, once it is due again.
+    until: float | None = None
+
+
 class Turns:
     """Gives turns to integrations; every turn taken is given back."""
 
-    def __init__(self, clock: Clock, *, places: int = 64) -> None:
+    def __init__(self, clock: Clock, *, places: int = 64, has_others: bool = False) -> None:
         """Build it.
 
         Args:
             clock: What pauses are measured by.
             places: How many connections' functions this node runs at a time.
+            has_others: Whether other nodes may do the same work.
         """
         self._clock = clock
         self.places = places
+        self._has_others = has_others
+        self._stuck: dict[int, _Stuck] = {}
         self._taken = 0
         self._queues: defaultdict[int, _Queue] = defaultdict(_Queue)
 
@@ -104,6 +124,19 @@ class Turns:
             return None
         return max(0.0, queue.closed_until - self._clock.monotonic())
 
+    def leaves(self, connection_row_id: int) -> bool:
+        """Say whether a connection that is due is left to the other nodes for now."""
+        stuck = self._stuck.get(connection_row_id)
+        if stuck is None:
+            return False
+        now = self._clock.monotonic()
+        if stuck.until is None and now - stuck.at <= _REMEMBERED_S:
+            stuck.until = now + OTHERS_FIRST_S
+        if stuck.until is not None and now < stuck.until:
+            return True
+        del self._stuck[connection_row_id]
+        return False
+
     def learn(self, integration: Integration) -> None:
         """Heed what the developer has set on an integration."""
         queue = self._queues[integration.row_id]
@@ -113,6 +146,7 @@ class Turns:
 
     def note(self, integration_row_id: int, connection_row_id: int, outcome: Outcome) -> None:
         """Learn from what became of an attempt."""
+        self._remember(connection_row_id, outcome)
         queue = self._queues[integration_row_id]
         if _is_outage(outcome):
             queue.failing.add(connection_row_id)
@@ -121,6 +155,13 @@ class Turns:
         elif isinstance(outcome, Succeeded | ProviderFailed):
             self._succeeded(integration_row_id, queue)
         # Anything else says nothing about the provider: it may not have been asked.
+
+    def _remember(self, connection_row_id: int, outcome: Outcome) -> None:
+        self._stuck.pop(connection_row_id, None)
+        if self._has_others and _may_be_this_node(outcome):
+            self._stuck[connection_row_id] = _Stuck(self._clock.monotonic())
+            if len(self._stuck) > _MOST_REMEMBERED:
+                del self._stuck[next(iter(self._stuck))]
 
     def _failed(self, integration_row_id: int, queue: _Queue, asked_s: float) -> None:
         now = self._clock.monotonic()
@@ -157,6 +198,12 @@ class Turns:
         if queue.outage is not None:
             share = min(share, queue.outage.admitted)
         return share if queue.most is None else min(share, queue.most)
+
+
+def _may_be_this_node(outcome: Outcome) -> bool:
+    """Whether an attempt failed in a way in which it might not have failed elsewhere."""
+    no_answer = isinstance(outcome, ProviderFailed) and outcome.status is None
+    return no_answer or isinstance(outcome, HostFailed)
 
 
 def _is_outage(outcome: Outcome) -> bool:
