@@ -28,8 +28,14 @@ class Line:
         """Let nothing through."""
         _ip("link", "set", self.device, "down")
 
+    def drop(self) -> None:
+        """Take what comes, and let nothing back: nobody is told that there is no way."""
+        _ip("route", "add", "blackhole", f"{self.there}/32")
+
     def heal(self) -> None:
         """Let everything through again."""
+        with contextlib.suppress(subprocess.CalledProcessError):
+            _ip("route", "delete", "blackhole", f"{self.there}/32")
         _ip("link", "set", self.device, "up")
 
 
@@ -91,6 +97,7 @@ def network(name: str | None = None) -> Iterator[Network]:
         _ip("netns", "delete", made.name)
         for line in made.lines:
             with contextlib.suppress(subprocess.CalledProcessError):
+                line.heal()
                 _ip("link", "delete", line.device)
 
 

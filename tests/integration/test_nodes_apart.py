@@ -18,6 +18,10 @@ from carrick.testing.fake_provider import FakeProvider
 
 pytestmark = [pytest.mark.postgres, pytest.mark.nodes]
 
+#: Seconds in which callers hear that the database is silent, and in which a node ends that is
+#: told to and has a function running.
+NOTICED_S = 15.0
+STOPPED_S = 25.0
 #: Two writes; between them a file says of which moment the runs are that may go on.
 SETUP = """
 import asyncio
@@ -150,6 +154,65 @@ async def test_a_node_without_the_provider_leaves_the_work_to_the_others(apart: 
     assert len(provider.webhooks) == len(names)
     await near.kill()
     await _is_a_good_node(apart, "back")
+
+
+async def test_a_node_without_the_provider_uses_up_nobodys_attempts(apart: Apart) -> None:
+    """What got no answer on one node is tried on another before it comes back to the first."""
+    far, near, provider = apart.far, apart.near, apart.provider
+    few = SETUP.replace("attempts=20, waits=[1]", "attempts=2, waits=[6]")
+    assert (await far.deploy({"setup": few})).status == 200
+    await near.warm_up()
+    names = [f"name-{number}" for number in range(4)]  # too few for an outage to be noticed
+    provider.fail("close", path="/webhooks", times=len(names))
+    for name in names:
+        assert (await far.connect(provider.add_account(name), name)).status == 201
+    await _until_tried(apart, len(names))
+    apart.to_provider.cut()
+    await near.start()
+    await asyncio.gather(*(near.set_up(name) for name in names))
+    apart.to_provider.heal()
+
+    assert len(provider.webhooks) == len(names)
+
+
+async def test_a_silent_database_is_noticed_before_callers_give_up(apart: Apart) -> None:
+    """A network that drops what it is given tells nobody: the connections find out."""
+    far = apart.far
+    await asyncio.gather(*(far.call("GET", "/connections") for _ in range(8)))
+
+    apart.to_database.drop()
+    async with asyncio.timeout(NOTICED_S):
+        asked = [far.call("GET", "/connections") for _ in range(4)]
+        answers = await asyncio.gather(*asked, far.call("GET", "/health"))
+    apart.to_database.heal()
+
+    assert {(one.status, one.code) for one in answers} == {(503, "store_unavailable")}
+    await _is_a_good_node(apart, "one")
+
+
+async def test_a_silent_database_does_not_hold_up_an_end(apart: Apart) -> None:
+    """Told to stop, a node with a function and calls under way takes as long as it says."""
+    far, provider = apart.far, apart.provider
+    account = provider.add_account("one")
+    provider.fail("hang", path="/webhooks")
+    await asyncio.gather(*(far.call("GET", "/connections") for _ in range(8)))
+    assert (await far.connect(account)).status == 201
+    await provider.until(lambda: bool(provider.calls_to("POST", "/webhooks")), timeout_s=PATIENCE_S)
+
+    apart.to_database.drop()
+    asked = [asyncio.create_task(far.call("GET", "/connections")) for _ in range(4)]
+    assert (await far.call("GET", "/live")).status == 200  # so the others have arrived, too
+    async with asyncio.timeout(STOPPED_S):
+        assert await far.terminate() == 0
+    assert {(await one).status for one in asked} == {503}
+
+
+async def _until_tried(apart: Apart, count: int) -> None:
+    """Wait until that many setups have failed once."""
+    statement = "SELECT count(*) AS n FROM lifecycle_events WHERE attempt = 1 AND state = 'waiting'"
+    async with asyncio.timeout(PATIENCE_S):
+        while (await read(apart.database_url, statement))[0]["n"] < count:
+            await asyncio.sleep(0.05)
 
 
 async def _is_a_good_node(apart: Apart, name: str) -> None:

@@ -32,6 +32,7 @@ from carrick.engine.sweep import Due, Sweep
 from carrick.errors import StoreOutdated
 from carrick.lifecycle.turns import Turns
 from carrick.model.clock import Clock
+from carrick.store import sockets
 from carrick.store.mailboxes import Mailbox
 from carrick.store.unit import Store, Tx
 
@@ -226,12 +227,23 @@ class PostgresEngine:
             "application_name": f"carrick-engine-{self._node_id}",
         }
         pool = await asyncpg.create_pool(
-            **keywords, min_size=2, max_size=4, command_timeout=_DATABASE_S, timeout=_DATABASE_S
+            **keywords,
+            min_size=2,
+            max_size=4,
+            command_timeout=_DATABASE_S,
+            timeout=_DATABASE_S,
+            connect=_connect,
         )
         try:
             yield pool
         finally:
             pool.terminate()
+
+
+async def _connect(*positional: Any, **named: Any) -> asyncpg.Connection:
+    connection = await asyncpg.connect(*positional, **named)
+    sockets.notice_silence(connection)
+    return connection
 
 
 class _WatchedDriver(AsyncpgPoolDriver):

@@ -8,18 +8,22 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from carrick.model.clock import Clock
 from carrick.model.faults import NO_FAULTS, Faults
+from carrick.store import sockets
+from carrick.store.failures import unavailable
 from carrick.store.sqlite import SqliteStore
 from carrick.store.unit import Store
 
-#: Seconds Postgres gets for a statement, for a lock that another holds, and for a connection of its
-#: own or of the pool. Units are many short statements; what takes longer would only pile up.
+#: Seconds Postgres gets for a statement, for a lock that another holds, and for a new connection;
+#: and how long is waited for one of the pool. Units are many short statements; what takes longer
+#: would only pile up.
 _STATEMENT_S = 15
 _LOCK_S = 10
-_CONNECTION_S = 10
+_CONNECTION_S = 5
+_POOL_S = 10
 #: How long a node that is cut off in the middle of a unit may keep others from its rows: less than
 #: they wait for a lock, and little more than its leases live.
 _IDLE_S = 8
@@ -57,27 +61,41 @@ def open_store(url: str, clock: Clock, faults: Faults = NO_FAULTS) -> Store:
     limits = {
         "timeout": _CONNECTION_S,
         "command_timeout": _STATEMENT_S + 1,  # where the database is too far gone to keep its own
-        "server_settings": {
-            "statement_timeout": f"{_STATEMENT_S}s",
-            "lock_timeout": f"{_LOCK_S}s",
-            "idle_in_transaction_session_timeout": f"{_IDLE_S}s",
-        },
     }
     engine = create_async_engine(
         url,
         pool_size=10,
         max_overflow=20,
-        pool_timeout=_CONNECTION_S,
+        pool_timeout=_POOL_S,
         pool_pre_ping=True,
         connect_args=limits,
         **settings,
     )
+    _prepare_postgres(engine)
     return Store(engine, clock, faults)
 
 
 def sqlite_url(path: Path) -> str:
     """Return the store URL of a SQLite file."""
     return f"sqlite:///{path}"
+
+
+def _prepare_postgres(engine: AsyncEngine) -> None:
+    limits = {
+        "statement_timeout": _STATEMENT_S,
+        "lock_timeout": _LOCK_S,
+        "idle_in_transaction_session_timeout": _IDLE_S,
+    }
+    # Not said with the connection: poolers refuse what they do not know of it.
+    settings = ";".join(f"SET {name} = '{seconds}s'" for name, seconds in limits.items())
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def on_connect(connection: Any, _record: Any) -> None:
+        sockets.notice_silence(connection.driver_connection)
+        try:
+            connection.run_async(lambda driver: driver.execute(settings))
+        except Exception as error:  # the driver's own: only the engine knows their names
+            raise unavailable(error) from error
 
 
 def _prepare_sqlite(engine: Engine, begin: str) -> None:

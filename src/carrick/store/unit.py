@@ -29,6 +29,8 @@ Unit = Callable[["Tx"], Awaitable[T]]
 
 #: What is written to see whether something can be.
 _PROBE = "probe"
+#: Seconds all connections get to be closed as they should be.
+_CLOSING_S = 5
 #: How often a unit that Postgres aborted for a deadlock or a lost race is tried.
 _TRIES = 5
 _RETRYABLE_SQLSTATES = frozenset({"40001", "40P01"})
@@ -127,7 +129,11 @@ class Store:
 
     async def close(self) -> None:
         """Finish what waits, then let go of the database."""
-        await self.engine.dispose()
+        try:
+            async with asyncio.timeout(_CLOSING_S):
+                await self.engine.dispose()
+        except TimeoutError:  # each connection says farewell, and waits to be heard
+            await self.engine.dispose(close=False)
 
     async def write(self, unit: Unit[T]) -> T:
         """Run a unit and return its result once it is durable.
