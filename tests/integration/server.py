@@ -113,7 +113,7 @@ class ServerProcess:
 
     async def start(self) -> None:
         """Start it and wait until it is ready."""
-        self._port = _free_port()
+        self._port = free_port()
         self._process = await self.spawn()
         async with asyncio.timeout(PATIENCE_S):
             while not await self._is_ready():
@@ -349,7 +349,7 @@ def _command_line(pid: int) -> bytes:
         return b""
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -7,7 +7,7 @@ import fcntl
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-from carrick.engine import install_schema
+from carrick.engine import demand_sessions, install_schema
 from carrick.errors import StoreInUse, StoreNewer, StoreOutdated
 from carrick.model.clock import Clock
 from carrick.model.faults import NO_FAULTS, Faults
@@ -53,12 +53,14 @@ async def opened_store(
     Raises:
         StoreOutdated: A Postgres schema has to be migrated first.
         StoreNewer: A later version migrated it, and this one would not know what it writes to.
+        SettingsInvalid: A pooler in between gives transactions of one connection to several.
     """
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     url = settings.database_url or sqlite_url(settings.data_dir / "carrick.db")
     store = open_store(url, clock, faults)
     await store.start()
     try:
+        await demand_sessions(store)
         state = await schema_state(store)
         if state == "newer":
             raise StoreNewer

@@ -6,6 +6,7 @@ something due. This is the only room that knows PgQueuer.
 """
 
 from carrick.engine.embedded import EmbeddedEngine
+from carrick.engine.pooler import demand_sessions
 from carrick.engine.postgres import PostgresEngine
 from carrick.engine.schema import install_schema, schema_is_installed
 from carrick.engine.sweep import Drain, Due
@@ -15,6 +16,7 @@ __all__ = [
     "Due",
     "EmbeddedEngine",
     "PostgresEngine",
+    "demand_sessions",
     "install_schema",
     "schema_is_installed",
 ]
