@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import subprocess
 from collections.abc import Iterator
@@ -39,12 +40,30 @@ class Disk:
     def _ballast(self) -> Path:
         return self.path / "ballast"
 
+    def use_up_names(self) -> None:
+        """Leave no room for another file or folder, however small."""
+        with contextlib.suppress(OSError):
+            for number in itertools.count():
+                (self.path / f"name-{number}").mkdir()
+
+    def make_room_for_names(self) -> None:
+        """Take those away."""
+        for place in self.path.glob("name-*"):
+            place.rmdir()
+
 
 @contextlib.contextmanager
-def small_disk(path: Path, size: str) -> Iterator[Disk]:
-    """Have a directory on a disk of its own; skips where that is not permitted."""
+def small_disk(path: Path, size: str, *, files: int | None = None) -> Iterator[Disk]:
+    """Have a directory on a disk of its own; skips where that is not permitted.
+
+    Args:
+        path: The directory.
+        size: How much it holds, as `mount` takes it.
+        files: How many files and folders it holds; `None` for as many as fit.
+    """
     path.mkdir(parents=True, exist_ok=True)
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(path)]
+    options = f"size={size}" + (f",nr_inodes={files}" if files is not None else "")
+    mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(path)]
     try:
         subprocess.run(mount, check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):

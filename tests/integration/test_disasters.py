@@ -9,6 +9,7 @@ import resource
 import shutil
 import socket
 import sqlite3
+import zipfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -22,8 +23,10 @@ from tests.lifecycle.house import CLEANUP, SETUP, VALIDATE
 from carrick.app import running
 from carrick.app.backups import back_up
 from carrick.app.stores import opened_store
+from carrick.deployments.dependencies import install_dependencies
 from carrick.errors import (
     BackupInvalid,
+    FunctionsUnavailable,
     KeyMissing,
     SettingsInvalid,
     StoreDamaged,
@@ -36,6 +39,7 @@ from carrick.store.opening import open_store, sqlite_url
 from carrick.store.opening import running as running_store
 from carrick.store.tables import store_facts
 from carrick.store.unit import Store, Tx
+from carrick.testing.fake_provider import FakeProvider
 
 #: Larger than what SQLite keeps in memory before it needs the disk.
 _LARGE = "x" * 4_000_000
@@ -145,6 +149,67 @@ async def test_what_shares_a_commit_with_what_does_not_fit_is_not_acknowledged(
     }
     assert told == kept
     assert kept_after == {*kept, "after"}
+
+
+async def test_a_full_temporary_directory_refuses_a_deploy_and_nothing_else(
+    tmp_path: Path,
+) -> None:
+    """What is deployed goes on, in new processes too; a deploy says why not, and leaves nothing."""
+    with small_disk(tmp_path / "tmp", "1m", files=32) as disk:
+        server = ServerProcess(tmp_path, FakeProvider(), {"TMPDIR": str(disk.path)})
+        async with server.provider, server:
+            await server.integrate()
+            first = await server.deploy({"check": VALIDATE, "setup": SETUP})
+            assert first.status == 200, first.text
+            account = server.provider.add_account("Ada")
+            disk.fill()
+            disk.use_up_names()
+
+            refused = await server.deploy({"check": VALIDATE})
+            assert (refused.status, refused.code) == (503, "functions_unavailable")
+            assert f"{disk.path}" in refused.message
+            assert "No space left" in refused.message
+            kill(server.runners())
+            assert (await server.connect(account)).status == 201
+            await server.set_up()
+            listed = (await server.call("GET", "/deployments")).json["data"]
+            assert [one["number"] for one in listed] == [first.json["data"]["number"]]
+            disk.make_room()
+            disk.make_room_for_names()
+
+            assert (await server.deploy({"check": VALIDATE})).status == 200
+            assert list(disk.path.iterdir()) == []
+            assert b"Traceback" not in server.log
+
+
+@pytest.mark.parametrize("full", ["data", "tmp"])
+async def test_dependencies_that_find_no_room_are_not_the_projects_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: str
+) -> None:
+    """Where they go or where the installer unpacks them: 503 with the reason, and nothing stays."""
+    index = tmp_path / "index"
+    index.mkdir()
+    with zipfile.ZipFile(index / "huge-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("huge.py", "#" * 3_000_000)
+        wheel.writestr(
+            "huge-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: huge\nVersion: 1.0\n"
+        )
+        wheel.writestr(
+            "huge-1.0.dist-info/WHEEL",
+            "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        )
+        wheel.writestr("huge-1.0.dist-info/RECORD", "")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(index))
+    places = {name: tmp_path / name for name in ("data", "tmp")}
+    with small_disk(places[full], "1m") as disk:
+        for place in places.values():
+            place.mkdir(exist_ok=True)
+        monkeypatch.setenv("TMPDIR", str(places["tmp"]))
+        with pytest.raises(FunctionsUnavailable, match="No space left"):
+            await install_dependencies(["huge"], places["data"])
+        assert [place.name for place in disk.path.rglob("*") if place.is_file()] == []
+    assert not list((places["data"] / "dependencies").glob("*"))
 
 
 # --- a file that is gone, or damaged --------------------------------------------------------

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import hashlib
+import os
 import shutil
 import sys
 import sysconfig
@@ -16,11 +18,13 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from carrick.errors import DeploymentRejected
+from carrick.errors import DeploymentRejected, FunctionsUnavailable
 
 #: Longest an installation may take, in seconds.
 INSTALL_TIMEOUT_S = 600.0
 _LINES_SHOWN = 12
+#: What pip prints when it is this machine that is to blame, and not the project.
+_MACHINE = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS))
 
 
 async def install_dependencies(dependencies: Sequence[str], data_dir: Path) -> Path | None:
@@ -32,16 +36,19 @@ async def install_dependencies(dependencies: Sequence[str], data_dir: Path) -> P
 
     Raises:
         DeploymentRejected: They cannot be installed; the message carries what pip said last.
+        FunctionsUnavailable: They cannot be written; the message says why and where.
     """
     if not dependencies:
         return None
     target = data_dir / "dependencies" / dependency_hash(dependencies)
-    if await asyncio.to_thread(_is_there, target):
-        return target
     fresh = target.parent / f".{target.name[:16]}-{uuid.uuid4().hex}"
     try:
+        if await asyncio.to_thread(_is_there, target):
+            return target
         await _pip_install(dependencies, fresh)
         await asyncio.to_thread(_put_in_place, fresh, target)
+    except OSError as error:
+        raise _not_written(target.parent, error.strerror or str(error)) from error
     finally:
         await asyncio.to_thread(shutil.rmtree, fresh, ignore_errors=True)
     return target
@@ -65,6 +72,13 @@ def _put_in_place(fresh: Path, target: Path) -> None:
     except OSError:
         if not target.is_dir():  # otherwise somebody else was first: theirs is the same
             raise
+
+
+def _not_written(folder: Path, reason: str) -> FunctionsUnavailable:
+    return FunctionsUnavailable(
+        f"A deployment's dependencies cannot be written to {folder}, or to the temporary "
+        f"directory first: {reason}. Nothing was changed."
+    )
 
 
 async def _pip_install(dependencies: Sequence[str], target: Path) -> None:
@@ -94,6 +108,9 @@ async def _pip_install(dependencies: Sequence[str], target: Path) -> None:
             await process.wait()
     if process.returncode != 0:
         lines = output.decode(errors="replace").strip().splitlines()[-_LINES_SHOWN:]
+        for reason in _MACHINE:
+            if any(reason in line for line in lines):
+                raise _not_written(target.parent, reason)
         raise DeploymentRejected(
             "The project's dependencies cannot be installed (only wheels are taken): "
             + (lines[-1] if lines else f"pip ended with {process.returncode}"),

@@ -42,7 +42,8 @@ class Shelf:
 
         Raises:
             DeploymentRejected: Its dependencies cannot be installed.
-            FunctionsUnavailable: Its files cannot be written; the message says why and where.
+            FunctionsUnavailable: They or its files cannot be written; the message says why and
+                where.
         """
         lock = self._locks.setdefault(bundle.id, asyncio.Lock())
         async with lock:

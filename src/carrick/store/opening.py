@@ -108,6 +108,7 @@ def _prepare_sqlite(engine: Engine, begin: str) -> None:
             "synchronous=FULL",
             "foreign_keys=ON",
             "busy_timeout=10000",
+            "temp_store=MEMORY",  # a full /tmp must not keep a database with room from writing
         ):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
