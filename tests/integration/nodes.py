@@ -12,7 +12,7 @@ import aiohttp
 import asyncpg
 from tests.integration.forks import FaultyServer, Forks
 from tests.integration.networks import Network
-from tests.integration.server import PATIENCE_S
+from tests.integration.server import PATIENCE_S, Answer
 from tests.integration.walk import FUNCTIONS
 
 from carrick.testing.fake_provider import Account, FakeProvider
@@ -151,7 +151,8 @@ async def give_five_things(
     for kind in ("cleanup", "validation"):
         assert (await node.connect(accounts[kind], prefix + kind)).status == 201
         await node.set_up(prefix + kind)
-    await _with_tokens(node, accounts["refresh"], f"{prefix}refresh")
+    answer = await with_tokens(node, accounts["refresh"], f"{prefix}refresh")
+    assert answer.status == 201, answer.text
     await node.until(
         lambda: node.call("GET", "/notifications?state=waiting"),
         lambda answer: answer.json["data"] == [],
@@ -182,17 +183,19 @@ async def give_five_things(
     ]
 
 
-async def _with_tokens(node: Node, account: Account, connection_id: str) -> None:
+async def with_tokens(
+    node: Node, account: Account, connection_id: str, *, integration_id: str = "tokens"
+) -> Answer:
+    """Connect an account by its tokens."""
     tokens = {
         "type": "OAUTH2",
         "access_token": account.access_token,
         "refresh_token": account.refresh_token,
     }
-    answer = await node.connect(
+    return await node.connect(
         account,
         connection_id,
-        provider_config_key="tokens",
+        provider_config_key=integration_id,
         credentials=tokens,
         connection_config={},
     )
-    assert answer.status == 201, answer.text

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import asyncpg
 import pytest
 import pytest_asyncio
-from tests.integration.nodes import Node, Worker, nodes, read
+from tests.integration.nodes import Node, Worker, nodes, read, with_tokens
 from tests.integration.server import PATIENCE_S, Answer
 from tests.lifecycle.house import CLEANUP, SETUP, VALIDATE
 
@@ -27,6 +29,22 @@ REFUSAL = """
 @create_on_event(event="validate-connection", description="Nobody gets in")
 async def function(ctx: EventContext) -> None:
     raise ActionError("refused by {name}")
+"""
+
+#: Refuses everybody with the value of a variable, which is too short to be kept out of messages.
+TELLS = """
+@create_on_event(event="validate-connection", description="Tells", variables=["WORD"])
+async def function(ctx: EventContext) -> None:
+    raise ActionError("the word is " + (await ctx.get_environment_variables())["WORD"])
+"""
+#: A provider of one's own, whose calls carry a header that says which edition it is.
+VENDOR = """
+vendor:
+  auth_mode: API_KEY
+  credentials: {{apiKey: {{type: string, title: Key}}}}
+  proxy:
+    base_url: {url}
+    headers: {{authorization: "Bearer ${{apiKey}}", x-edition: "{edition}"}}
 """
 
 
@@ -140,6 +158,98 @@ async def test_what_one_node_changes_the_other_answers_at_once(trio: Trio) -> No
     assert (await trio.b.get(other, name)).code == "unknown_provider_config"
     assert (await trio.b.call("GET", "/proxy/api/me", headers=headers)).status >= 400
     assert (await trio.b.connect(account, other, **one)).status >= 400
+
+
+async def test_new_client_credentials_and_variables_hold_on_every_node_at_once(trio: Trio) -> None:
+    """What a developer changes on one node, the next refresh and the next attempt elsewhere use."""
+    provider, (name, other) = trio.provider, trio.names(2)
+    account = provider.add_account(name)
+    client = {"type": "OAUTH2", "client_id": provider.client_id}
+    await trio.a.integrate(
+        name,
+        provider="oauth2",
+        credentials={**client, "client_secret": "not the right one"},
+        integration_config={"token_url": f"{provider.url}/oauth/token"},
+    )
+    assert (await with_tokens(trio.b, account, name, integration_id=name)).status == 201
+    forced = f"/connections/{name}?provider_config_key={name}&force_refresh=true"
+    for node in (trio.a, trio.b):
+        assert (await node.call("GET", forced)).status == 400
+    right = {"credentials": {**client, "client_secret": provider.client_secret}}
+    assert (await trio.a.call("PATCH", f"/integrations/{name}", right)).status == 200
+    for node in (trio.b, trio.a):
+        answer = await node.call("GET", forced)
+        assert (answer.status, answer.json["credentials"]["access_token"]) == (
+            200,
+            account.access_token,
+        )
+
+    assert (await trio.a.deploy({"tells": TELLS})).status == 200
+    for writer, word in ((trio.a, "one"), (trio.b, "two"), (trio.a, "six")):
+        body = {"variables": {"WORD": word}}
+        assert (await writer.call("POST", "/environment-variables", body)).status == 200
+        for node in (trio.a, trio.b):
+            assert (await node.connect(account, other)).message == f"the word is {word}"
+
+
+async def test_an_import_of_providers_holds_on_every_node(trio: Trio, tmp_path: Path) -> None:
+    """New providers, changed ones and removed ones, without a restart, in servers and workers."""
+    [name] = trio.names()
+    account = trio.provider.add_account(name)
+
+    async def providers(*arguments: str) -> int:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "carrick", "providers", *arguments),
+            env={**trio.b.environ(), "CARRICK_DATA_DIR": str(tmp_path)},
+            stderr=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+        )
+        return await process.wait()
+
+    async def imported(edition: str) -> None:
+        file = tmp_path / "vendor.yaml"
+        file.write_text(VENDOR.format(url=trio.provider.url, edition=edition))
+        assert await providers("import", str(file)) == 0
+
+    def edition_of(path: str) -> str | None:
+        return trio.provider.calls_to("GET", path)[-1].headers.get("x-edition")
+
+    async def proxied(node: Node, edition: str) -> None:
+        headers = {"Provider-Config-Key": name, "Connection-Id": name}
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                assert (await node.call("GET", "/proxy/api/me", headers=headers)).status == 200
+                if edition_of("/api/me") == edition:
+                    return
+
+    await imported("one")
+    body = {"provider": "vendor", "unique_key": name}
+    await trio.b.until(
+        lambda: trio.b.call("POST", "/integrations", body), lambda answer: answer.status == 200
+    )
+    setup = TELLS.replace("validate-connection", "post-connection-creation").replace(
+        'raise ActionError("the word is " + (await ctx.get_environment_variables())["WORD"])',
+        'await ctx.get("/api/echo")',
+    )
+    assert (await trio.a.deploy({"greet": setup}, integration_id=name)).status == 200
+    connected = await trio.a.until(
+        lambda: trio.a.connect(account, name, provider_config_key=name, connection_config={}),
+        lambda answer: answer.status == 201,
+    )
+    assert connected.json["provider"] == "vendor"
+    for node in (trio.a, trio.b):
+        await proxied(node, "one")
+    await imported("two")
+    for node in (trio.a, trio.b):
+        await proxied(node, "two")
+    assert await providers("remove", "vendor", "--yes") == 1
+    assert (await trio.a.call("DELETE", f"/integrations/{name}")).status == 200
+    assert await providers("remove", "vendor", "--yes") == 0
+    for node in (trio.a, trio.b):
+        await node.until(
+            lambda node=node: node.call("GET", "/providers/vendor"),
+            lambda answer: answer.status == 404,
+        )
 
 
 async def test_two_reconnects_at_once_go_one_after_another(deployed: Trio) -> None:
