@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -172,10 +173,7 @@ def load_catalogue(
     Raises:
         ProvidersInvalid: A file cannot be read, or an entry is wrong.
     """
-    entries: dict[str, Any] = {}
-    for path in sorted(_DATA.glob("*.yaml")):
-        entries.update(read_definitions(path.read_text("utf-8"), origin=path.name))
-    built_in, warnings = Catalogue(()).read(entries, origin="built-in providers")
+    built_in, warnings = _built_in()
     catalogue = Catalogue(built_in, warnings)
     catalogue.put_imported(imported or {})
     if extra_file is None:
@@ -185,6 +183,16 @@ def load_catalogue(
     catalogue = Catalogue(built_in, (*warnings, *more), own=own)
     catalogue.put_imported(imported or {})
     return catalogue
+
+
+@cache
+def _built_in() -> tuple[tuple[Provider, ...], tuple[str, ...]]:
+    """Read what Carrick comes with, which nothing changes while it runs, and its warnings."""
+    entries: dict[str, Any] = {}
+    for path in sorted(_DATA.glob("*.yaml")):
+        entries.update(read_definitions(path.read_text("utf-8"), origin=path.name))
+    providers, warnings = Catalogue(()).read(entries, origin="built-in providers")
+    return tuple(providers), tuple(warnings)
 
 
 def read_file(path: Path, *, hint: str = "") -> dict[str, Any]:
