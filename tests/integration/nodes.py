@@ -110,7 +110,7 @@ async def nodes(
         made: list[Node] = []
         for number, kind in enumerate(kinds):
             place = directory / f"node-{number}"
-            place.mkdir(parents=True)
+            place.mkdir(parents=True, exist_ok=True)
             node = kind(place, provider, shared)
             if made:
                 node.secret_key, node.encryption_key = made[0].secret_key, made[0].encryption_key

@@ -17,7 +17,8 @@ from urllib.parse import urlsplit
 import pytest
 from sqlalchemy import insert, select, text
 from tests.integration.disks import Disk, small_disk
-from tests.integration.server import ServerProcess, kill, served
+from tests.integration.nodes import Node, nodes
+from tests.integration.server import PATIENCE_S, ServerProcess, kill, served
 from tests.lifecycle.house import CLEANUP, SETUP, VALIDATE
 
 from carrick.app import running
@@ -180,6 +181,34 @@ async def test_a_full_temporary_directory_refuses_a_deploy_and_nothing_else(
             assert (await server.deploy({"check": VALIDATE})).status == 200
             assert list(disk.path.iterdir()) == []
             assert b"Traceback" not in server.log
+
+
+@pytest.mark.postgres
+async def test_a_node_without_room_for_what_another_took_says_so_and_goes_on(
+    tmp_path: Path, postgres_url: str
+) -> None:
+    """Nobody is refused for it: the connect waits, and is decided as soon as there is room."""
+    with small_disk(tmp_path / "node-1" / "data", "1m") as disk:
+        async with (
+            FakeProvider() as provider,
+            nodes(tmp_path, provider, postgres_url, Node, Node) as (roomy, full),
+        ):
+            await asyncio.gather(roomy.start(), full.start())
+            await roomy.integrate()
+            disk.fill()
+            assert (await roomy.deploy({"check": VALIDATE})).status == 200
+            connecting = asyncio.create_task(full.connect(provider.add_account("Ada")))
+            async with asyncio.timeout(PATIENCE_S):
+                while not said(full, "deployment_not_ready"):
+                    await asyncio.sleep(0.05)
+            assert not list(disk.path.glob("bundles/*"))
+            disk.make_room()
+
+            assert (await connecting).status == 201
+        [told] = said(full, "deployment_not_ready")
+        assert "No space left on device" in str(told["reason"])
+        assert len(said(full, "deployment_ready")) == 1
+        assert len(list(disk.path.glob("bundles/*"))) == 1
 
 
 @pytest.mark.parametrize("full", ["data", "tmp"])

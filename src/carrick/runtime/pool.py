@@ -80,6 +80,8 @@ class RunnerPool:
         self._seats: list[_Seat] = []
         self._kept_warm: set[_Key] = set()
         self._broken: set[_Key] = set()
+        #: Bundles whose files could not be put in place here.
+        self._unready: set[str] = set()
         self._rewarm_at: dict[_Key, float] = {}
         self._changed = asyncio.Event()
         self._is_ready = False
@@ -266,9 +268,16 @@ class RunnerPool:
 
     async def _materialised(self, bundle_id: str) -> BundleDir:
         try:
-            return await self._materialise(bundle_id)
+            found = await self._materialise(bundle_id)
         except (CarrickError, OSError) as error:
+            if bundle_id not in self._unready:  # it is tried again and again
+                self._unready.add(bundle_id)
+                _log.error("deployment_not_ready", bundle=bundle_id[:16], reason=str(error))
             raise StartFailed(f"the deployment's files could not be made ready: {error}") from error
+        if bundle_id in self._unready:
+            self._unready.discard(bundle_id)
+            _log.warning("deployment_ready", bundle=bundle_id[:16])
+        return found
 
     async def _chosen_isolation(self) -> Isolation:
         if self._isolation is None:
