@@ -260,6 +260,8 @@ class RunnerPool:
 
     def _note_ailment(self, reason: str | None) -> None:
         """Remember why no runner could be started; the log hears when that changes."""
+        if self._is_closed:
+            return  # one that was killed while it started: nothing is the matter
         if reason is not None and self.ailment is None:
             _log.error("runners_not_started", reason=reason)
         if reason is None and self.ailment is not None:
