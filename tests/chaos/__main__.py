@@ -25,13 +25,13 @@ def main() -> int:
     """Run the storm and print the reckoning; 1 when anything is not as promised."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--minutes", type=float, default=2.0)
-    parser.add_argument("--kills", type=int, help="instead of minutes; a bit under three a second")
+    parser.add_argument("--kills", type=int, help="instead of minutes; about two a second")
     parser.add_argument("--sqlite", action="store_true", help="one server on SQLite")
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(3)))
     given = parser.parse_args()
     storm = Storm(given.minutes * 60, seed=given.seed)
     if given.kills:
-        storm = Storm(given.kills * storm.pause_s, seed=given.seed)
+        storm = Storm(kills=given.kills, seed=given.seed)
     with tempfile.TemporaryDirectory(prefix="carrick-chaos-") as name:
         directory = Path(name)
         with contextlib.nullcontext() if given.sqlite else postgres(directory) as url:

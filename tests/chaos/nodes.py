@@ -59,6 +59,11 @@ class Nodes:
         up = [one for one in self.servers if id(one) not in self._down]
         return chance.choice(up or self.servers)
 
+    @property
+    def kills(self) -> int:
+        """How many processes have been killed."""
+        return self.kills_of_nodes + self.kills_of_runners
+
     async def start(self) -> None:
         """Start them all, the first one alone because it migrates."""
         await self.servers[0].start()

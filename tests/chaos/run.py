@@ -46,7 +46,9 @@ async def function(ctx: EventContext) -> None:
 class Storm:
     """How hard it blows."""
 
-    seconds: float
+    #: How long it blows, or until how many kills.
+    seconds: float = 0.0
+    kills: int = 0
     apps: int = 8
     servers: int = 2
     workers: int = 1
@@ -111,7 +113,7 @@ async def _blow(
 
 async def _kill(nodes: Nodes, provider: FakeProvider, storm: Storm, chance: random.Random) -> None:
     ends_at = time.monotonic() + storm.seconds
-    while time.monotonic() < ends_at:
+    while time.monotonic() < ends_at or nodes.kills < storm.kills:
         await asyncio.sleep(storm.pause_s * chance.uniform(0.5, 1.5))
         if chance.random() < storm.of_nodes:
             await nodes.kill_a_node(chance)
