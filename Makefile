@@ -54,7 +54,7 @@ format: $(READY)
 	$(BIN)/ruff format .
 
 machine: $(READY)
-	MINUTES=$(or $(MINUTES),15) $(BIN)/pytest -s -n 0 tests/machine/whole_lives.py --hypothesis-profile=machine --timeout 0
+	MINUTES=$(or $(MINUTES),15) $(BIN)/pytest -s -n 0 tests/machine/test_whole_lives.py --hypothesis-profile=machine --timeout 0
 
 nodes: $(READY)
 	$(BIN)/pytest -n 0 -m nodes

@@ -6,7 +6,8 @@ import contextlib
 import copy
 import sys
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -137,16 +138,25 @@ class Life(RuleBasedStateMachine):
             self.world.run(self.world.settled())
         self.world.run_at_once(self.world.crash())
         self.world.run(self.world.settled())
-        now = self.world.clock.now()
         shown = self.world.run(self.world.snapshot())
-        possible = []
-        for takes in (expected, lambda _: None):
-            model = copy.deepcopy(self.model)
-            takes(model)
-            model.run_due(now)
-            possible.append(model)
+        possible = list(self._possible(expected))
         self.model = next((one for one in possible if one.snapshot() == shown), possible[0])
         self._settle()
+
+    def _possible(self, expected: Callable[[Model], Any]) -> Iterator[Model]:
+        """Yield what may be after a death: the step is done or not, and a write or two in doubt."""
+        now = self.world.clock.now()
+        for takes in (expected, lambda _: None):
+            begun = copy.deepcopy(self.model)
+            takes(begun)
+            doubts = begun.doubts()
+            for count in range(3):
+                for left in combinations(doubts, count):
+                    model = copy.deepcopy(begun)
+                    for doubt in left:
+                        model.doubt(*doubt)
+                    model.run_due(now)
+                    yield model
 
     def _connected(self, request: ConnectRequest) -> str:
         try:

@@ -90,6 +90,21 @@ class Conn:
         """Whether callers see it."""
         return self.state in ("active", "auth_error")
 
+    def to_remove(self) -> list[Event]:
+        """Return the setups whose webhook a cleanup sees to, in its order."""
+        failed = [e for e in self.events if e.state == "failed" and e.answered_by]
+        return [*self.hooks, *(e for e in failed if e not in self.hooks)]
+
+    def is_in_doubt(self, event: Event) -> bool:
+        """Whether an event that may run again does not know what became of a write."""
+        if event.state not in ("waiting", "parked"):
+            return False
+        if event_of(event.kind) == _SETUP:
+            return event.is_unsure and event.answered_by is None
+        return event.kind == "removes" and any(
+            setup.is_doubtful and not setup.is_removed for setup in self.to_remove()
+        )
+
     @property
     def setup(self) -> str:
         """What is shown of its setups."""
@@ -222,6 +237,26 @@ class Model:
         event.state = "superseded"
         self._end(conn)
 
+    # --- death ------------------------------------------------------------------------------
+
+    def doubts(self) -> list[tuple[int, int, str]]:
+        """Return what a server that dies now may leave in doubt: whose write, and of which kind."""
+        found = []
+        for number, conn in enumerate(self.conns):
+            is_cleaned_up = any(
+                event.is_open and event_of(event.kind) == _CLEANUP for event in conn.events
+            )
+            for at, event in enumerate(conn.events):
+                if event.is_open and event_of(event.kind) == _SETUP:
+                    found.append((number, at, "is_unsure"))
+                elif is_cleaned_up and event in conn.to_remove():
+                    found.append((number, at, "is_doubtful"))
+        return found
+
+    def doubt(self, number: int, at: int, which: str) -> None:
+        """Leave a write in doubt."""
+        setattr(self.conns[number].events[at], which, True)
+
     # --- what follows -----------------------------------------------------------------------
 
     def run_due(self, now: datetime) -> None:
@@ -272,8 +307,7 @@ class Model:
     def _clean_up(self, conn: Conn, event: Event) -> str:
         if event.kind in ("parks", "breaks"):
             return "final" if event.kind == "parks" else "again"
-        failed = [e for e in conn.events if e.state == "failed" and e.answered_by]
-        for setup in [*conn.hooks, *(e for e in failed if e not in conn.hooks)]:
+        for setup in conn.to_remove():
             if setup.is_removed:
                 continue
             heard = self._ask("remove")
@@ -343,7 +377,10 @@ class Model:
                 "hooks": len(conn.hooks),
                 "setup": conn.setup if conn.is_usable else None,
                 "told": conn.told,
-                "events": [(e.name, e.state, e.attempts, len(e.at)) for e in conn.events],
+                "events": [
+                    (e.name, e.state, e.attempts, len(e.at), conn.is_in_doubt(e))
+                    for e in conn.events
+                ],
             }
             for conn in self.conns
         ]

@@ -26,7 +26,8 @@ from carrick.lifecycle.journeys import ConnectRequest
 from carrick.lifecycle.rooms import Timing
 from carrick.model.environment import Environment
 from carrick.settings import Settings
-from carrick.store.tables import connections, lifecycle_events, notifications
+from carrick.store.journal import EntryState
+from carrick.store.tables import connections, journal_entries, lifecycle_events, notifications
 from carrick.testing.clock import FakeChance
 from carrick.testing.fake_provider import Account, Call, FakeProvider, Fault
 
@@ -259,10 +260,10 @@ class World:
                 os.kill(pid, signal.SIGKILL)
         self._unheard |= {call.number for call in self.held()}
         end = asyncio.ensure_future(self._running.__aexit__(None, None, None))
-        for _ in range(8):  # what ends in order waits a moment for what runs
-            await asyncio.wait({end}, timeout=0.01)
-            self.clock.move(0.25)
-        await asyncio.wait({end})
+        async with asyncio.timeout(_STUCK_S):
+            while not end.done():  # what ends in order waits a moment for what runs
+                await asyncio.wait({end}, timeout=0.01)
+                self.clock.move(0.25)
         error = end.exception()
         if error is not None and not is_only_death(error):
             raise error
@@ -368,9 +369,18 @@ class World:
             found.setdefault(event.connection_row_id, []).append(event)
         return found
 
+    async def in_doubt(self) -> set[str]:
+        """Return the runs that do not know what became of a write."""
+        entries = journal_entries.c
+        doubtful = select(entries.run_id).where(
+            entries.state == EntryState.SENDING.value, entries.method != "METADATA"
+        )
+        return {row.run_id for row in await self._read(lambda tx: tx.rows(doubtful))}
+
     async def snapshot(self) -> list[dict[str, Any]]:
         """Return what the store and the provider show, as the model says it."""
         rows, events, told = await self.rows(), await self.events(), await self.told()
+        in_doubt = await self.in_doubt()
         urls = Counter(hook.url.rpartition("/")[2] for hook in self.provider.webhooks)
         shown = []
         for row in rows:
@@ -389,7 +399,13 @@ class World:
                     "setup": row.setup if usable else None,
                     "told": [one.kind for one in told if one.connection_row_id == row.id],
                     "events": [
-                        (e.function, e.state, e.attempt, urls[e.run_id])
+                        (
+                            e.function,
+                            e.state,
+                            e.attempt,
+                            urls[e.run_id],
+                            e.state in ("waiting", "parked") and e.run_id in in_doubt,
+                        )
                         for e in events.get(row.id, [])
                     ],
                 }

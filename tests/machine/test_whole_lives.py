@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     initialize,
@@ -37,9 +37,11 @@ from carrick.errors import (
 )
 from carrick.lifecycle.journeys import ConnectRequest
 
+#: With every `make test`. What it finds, `make machine` makes small.
 SHORT = settings(
-    max_examples=6,
+    max_examples=5,
     stateful_step_count=12,
+    phases=[Phase.generate],
     deadline=None,
     derandomize=True,
     database=None,
@@ -117,10 +119,8 @@ class Lifecycle(Life):
         state = self.world.run(self._delete(id_))
         conn = self.model.delete(id_)
         self._settle()
-        if state in ("done", "parked"):
+        if state in ("done", "parked"):  # else it was still going on when the answer was due
             assert state == ("done" if conn.state == "gone" else "parked")
-        else:
-            assert conn.state == "deleting"
 
     @rule(pick=PICKS)
     def delete_twice_at_once(self, pick: int) -> None:
