@@ -37,7 +37,6 @@ unix_socket_dir =
 auth_type = any
 pool_mode = {mode}
 default_pool_size = 50
-logfile = {directory}/log
 """
 
 
@@ -49,23 +48,19 @@ async def pooled(directory: Path, wire: Wire, mode: str) -> AsyncIterator[str]:
         pytest.skip("pgbouncer is not installed")
     parts, port = urlsplit(wire.url), free_port()
     directory.mkdir()
-    file = directory / "pgbouncer.ini"
+    file, log = directory / "pgbouncer.ini", directory / "log"
     file.write_text(
-        CONFIGURATION.format(
-            far_port=parts.port, user=parts.username, port=port, mode=mode, directory=directory
-        )
+        CONFIGURATION.format(far_port=parts.port, user=parts.username, port=port, mode=mode)
     )
-    as_whom = []
-    if os.geteuid() == 0:  # it does not run as root
-        as_whom = ["-u", "nobody"]
-        shutil.chown(directory, "nobody")
-        for parent in directory.parents[:3]:
-            parent.chmod(parent.stat().st_mode | 0o011)
-    process = subprocess.Popen([found, "-q", *as_whom, str(file)], stderr=subprocess.DEVNULL)
+    # It does not run as root, and as anybody else it may not look into this directory: it reads
+    # its settings before it changes, and is handed what it writes to.
+    as_whom = ["-u", "nobody"] if os.geteuid() == 0 else []
+    with log.open("wb") as output:
+        process = subprocess.Popen([found, *as_whom, str(file)], stderr=output)
     try:
         async with asyncio.timeout(PATIENCE_S):
             while not await _listens(port):
-                assert process.poll() is None, (directory / "log").read_text()
+                assert process.poll() is None, log.read_text()
                 await asyncio.sleep(0.02)
         yield f"postgresql://{parts.username}@127.0.0.1:{port}{parts.path}"
     finally:
