@@ -52,6 +52,12 @@ class Machine(ServerProcess):
         lines = [json.loads(line) for line in self.log.splitlines() if line.startswith(b"{")]
         return [line for line in lines if line.get("event") == event]
 
+    async def until_noticed(self) -> None:
+        """Wait until the server has noticed that its clock was set."""
+        await self.until(
+            lambda: self.call("GET", "/live"), lambda _: bool(self.said("clock_stepped"))
+        )
+
     async def until_tried(self) -> None:
         """Wait until a setup that failed waits for its second attempt."""
         statement = "SELECT 1 FROM lifecycle_events WHERE attempt = 1 AND state = 'waiting'"
@@ -63,8 +69,8 @@ class Machine(ServerProcess):
 
 
 def _library() -> Path | None:
-    """Return where libfaketime is, if it is installed."""
-    return next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))), None)
+    """Return where libfaketime is that is made for threads, if it is installed."""
+    return next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))), None)
 
 
 async def machine(directory: Path, **settings: str) -> AsyncIterator[Machine]:
@@ -100,7 +106,9 @@ async def test_a_server_bears_that_its_clock_is_set(
 ) -> None:
     """What runs is not run again, what waits is not held up, and what comes next works."""
     provider = server.provider
-    server.set_clock(before)
+    if before:
+        server.set_clock(before)
+        await server.until_noticed()
     account = provider.add_account("Ada")
     provider.fail("status", path="/webhooks", method="POST", status=500)
     assert (await server.connect(account, "waiting")).status == 201
