@@ -54,10 +54,15 @@ async def test_a_form_that_brings_an_error(browser: Browser) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", ["state=a&code=" + "x" * 8_000, "state=a&id_token=" + "x" * 70_000, "a=&" * 1_001]
+    "body",
+    [
+        pytest.param("state=a&code=" + "x" * 8_000, id="too-long-for-an-address"),
+        pytest.param("state=a&id_token=" + "x" * 70_000, id="too-long-to-read"),
+        pytest.param("a=&" * 1_001, id="too-many-fields"),
+    ],
 )
 async def test_a_form_that_is_no_answer_to_a_sign_in(browser: Browser, body: str) -> None:
-    """Too long for an address, too long to read, too many fields: a page, and no state is used."""
+    """A page says so, and no state is used."""
     query = await begun(browser)
     answer = await posted(browser.desk, body)
     assert answer.status == 400
