@@ -329,6 +329,15 @@ async def test_nobody_speaks_for_somebody_elses_installation(browser: Browser) -
     assert "no access" in await went_wrong(browser, page, "unknown_err", "custom")
 
 
+@pytest.mark.parametrize("status", [408, 425, 429, 503])
+async def test_who_cannot_say_whose_it_is_has_not_refused(browser: Browser, status: int) -> None:
+    """Nobody is told that they have no access by a provider that could not look."""
+    query = await installed(browser, "custom")
+    browser.desk.provider.fail("status", path="/user/installations/*", status=status)
+    page = await browser.come_back(query)
+    assert "could not say" in await went_wrong(browser, page, "unknown_err", "custom")
+
+
 @pytest.mark.parametrize("key", ["custom-github", "custom-elsewhere"])
 async def test_a_definition_without_a_check_lets_nobody_in(browser: Browser, key: str) -> None:
     """Tokens that come from where GitHub has them imply the check; others connect nobody."""

@@ -14,6 +14,7 @@ from carrick.auth.app import App
 from carrick.auth.authorization_code import demand_code, demand_code_grant, exchange
 from carrick.auth.mode import ModeContext, Obtained
 from carrick.auth.popup import Asking, Consent, Departure, Paused, not_brought, refused_by
+from carrick.auth.token_answer import is_undecided
 from carrick.auth.token_request import client_of, rendered_url, template_context
 from carrick.errors import InvalidAuthMode, ProviderRefused, ProviderUnavailable
 from carrick.model.auth import AuthMode, Credentials
@@ -98,7 +99,7 @@ def _demand_access(ctx: ModeContext, installation_id: str, access_token: str) ->
     url = rendered_url(ctx, template, values)
     headers = {"Authorization": f"Bearer {access_token}", "Accept": "application/json"}
     answer = yield OutboundRequest("GET", url, headers)
-    if answer.status >= 500 or answer.status == 429:
+    if is_undecided(answer.status):
         raise ProviderUnavailable("The provider could not say whose installation this is.")
     if not answer.ok:
         raise ProviderRefused("The user who signed in has no access to this installation.")

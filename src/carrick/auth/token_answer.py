@@ -42,7 +42,7 @@ def read_token_answer(
     """
     fields = (parse or _parse)(answer)
     said = _error(fields or {}, answer.status, tuple(secrets))
-    if answer.status >= 500 or answer.status in _TRY_AGAIN or said["error"] in _TRANSIENT:
+    if is_undecided(answer.status) or said["error"] in _TRANSIENT:
         unavailable = ProviderUnavailable(_sentence("could not serve the request", said))
         unavailable.payload = said
         unavailable.retry_after_s = _retry_after(answer)
@@ -59,6 +59,11 @@ def read_token_answer(
             f"The provider's token endpoint answered with something else than a token ({kind})."
         )
     return fields
+
+
+def is_undecided(status: int) -> bool:
+    """Whether a status says neither yes nor no, but that the provider cannot serve right now."""
+    return status >= 500 or status in _TRY_AGAIN
 
 
 def token_part(fields: Mapping[str, Any], alternative: Any) -> Mapping[str, Any]:
