@@ -61,6 +61,7 @@ class Bundles:
         Raises:
             ProjectInvalid: The bundle is not one.
             DeploymentRejected: Its dependencies cannot be installed.
+            FunctionsUnavailable: They or its files cannot be written here.
         """
         key = f"{bundle.id} {scope}"
         if (known := self._inspections.get(key)) is not None:
@@ -110,6 +111,7 @@ class Bundles:
         Raises:
             UnknownFunction: There is no such bundle.
             DeploymentRejected: Its dependencies cannot be installed here.
+            FunctionsUnavailable: They or its files cannot be written here.
         """
         if (ready := self._shelf.find(bundle_id)) is not None:
             return ready
