@@ -11,13 +11,34 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+)
 
 from carrick.errors import SettingsInvalid
 
 _PREFIX = "CARRICK_"
+#: Settings with one variable for each environment.
+_PER_ENVIRONMENT = {"secret_keys": "secret_key", "webhook_urls": "webhook_url"}
+
+
+def _address(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        is_whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_whole = False
+    if not is_whole:
+        raise ValueError("must be an address such as https://app.example/carrick")
+    return value
 
 
 class Settings(BaseModel):
@@ -86,7 +107,7 @@ class Settings(BaseModel):
     secret_keys: Mapping[str, SecretStr] = Field(
         default_factory=dict, description="API key per environment: CARRICK_SECRET_KEY_<NAME>."
     )
-    webhook_urls: Mapping[str, str] = Field(
+    webhook_urls: Mapping[str, Annotated[str, AfterValidator(_address)]] = Field(
         default_factory=dict,
         description="Address for notifications per environment: CARRICK_WEBHOOK_URL_<NAME>.",
     )
@@ -129,8 +150,8 @@ def _from_file(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        return tomllib.loads(path.read_text())
-    except tomllib.TOMLDecodeError as error:
+        return tomllib.loads(path.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsInvalid(f"{path.name} is not valid TOML: {error}") from error
 
 
@@ -161,4 +182,7 @@ def _split(text: str) -> list[str]:
 
 def _say(fault: Any) -> str:
     name = ".".join(str(part) for part in fault["loc"])
-    return f"{_PREFIX}{name.upper()} ({name} in carrick.toml): {fault['msg']}"
+    setting, *environment = (str(part) for part in fault["loc"])
+    variable = "_".join((_PER_ENVIRONMENT.get(setting, setting), *environment))
+    message = fault["msg"].removeprefix("Value error, ")
+    return f"{_PREFIX}{variable.upper()} ({name} in carrick.toml): {message}"

@@ -68,6 +68,24 @@ def test_a_wrong_value_names_its_variable(tmp_path: Path) -> None:
         read_settings({"CARRICK_PORT": "ninety"}, tmp_path)
 
 
+@pytest.mark.parametrize(
+    "address", ["app.example/hooks", "ftp://app.example", "https://", "https://a:port/"]
+)
+def test_an_address_for_notifications_is_one(tmp_path: Path, address: str) -> None:
+    """A slip is told at start, not when the first notification fails."""
+    told = r"CARRICK_WEBHOOK_URL_DEV \(webhook_urls\.dev in carrick\.toml\): must be an address"
+    with pytest.raises(SettingsInvalid, match=told):
+        read_settings({"CARRICK_WEBHOOK_URL_DEV": address}, tmp_path)
+
+
+def test_a_file_in_another_encoding_is_named(tmp_path: Path) -> None:
+    """Settings are UTF-8."""
+    (tmp_path / "carrick.toml").write_bytes('host = "ö"'.encode("latin-1"))
+
+    with pytest.raises(SettingsInvalid, match=r"carrick\.toml is not valid TOML"):
+        read_settings({}, tmp_path)
+
+
 def test_networks_are_separated_by_commas(tmp_path: Path) -> None:
     """A list in a variable is written with commas; spaces do not matter."""
     settings = read_settings({"CARRICK_EGRESS_ALLOW": "127.0.0.0/8, 10.0.0.0/8,"}, tmp_path)
