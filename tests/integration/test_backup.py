@@ -169,6 +169,54 @@ async def test_keys_travel_with_a_copy_when_asked(tmp_path: Path) -> None:
         assert await app.rooms.environments.by_name("prod") is not None
 
 
+@pytest.mark.parametrize("name", ["carrick.db", "carrick.db-wal", "keys.toml", "server.lock"])
+async def test_a_copy_never_takes_the_place_of_what_a_server_lives_on(
+    server: ServerProcess, name: str
+) -> None:
+    """Not even forced: the running server goes on as before."""
+    own = server.data_dir / name
+    before = own.stat().st_ino if own.exists() else None
+    code, output = await carrick(server, "backup", str(own), "--force")
+    assert (code, "Name another file" in output) == (1, True), output
+    assert (own.stat().st_ino if own.exists() else None) == before
+    assert (await server.call("GET", "/connections")).status == 200
+
+
+async def test_a_copy_replaces_nothing_unless_told(server: ServerProcess, tmp_path: Path) -> None:
+    """Neither a copy that is there, nor keys that lie beside it."""
+    target, keys = tmp_path / "copy.db", keys_beside(tmp_path / "copy.db")
+    keys.write_text("another server's")
+    with pytest.raises(SettingsInvalid, match=r"keys\.toml exists.*--force"):
+        back_up(settings_of(server), target, with_keys=True)
+    assert keys.read_text() == "another server's"
+    assert not target.exists()
+    back_up(settings_of(server), target, with_keys=True, force=True)
+    with pytest.raises(SettingsInvalid, match=r"copy\.db exists.*--force"):
+        back_up(settings_of(server), target, with_keys=False)
+
+
+async def test_a_copy_that_cannot_be_made_is_told_by_its_own_name(
+    server: ServerProcess, tmp_path: Path
+) -> None:
+    """A place that is none is not blamed on the database."""
+    with pytest.raises(SettingsInvalid, match="There is no folder"):
+        back_up(settings_of(server), tmp_path / "nowhere" / "copy.db", with_keys=False)
+    with pytest.raises(SettingsInvalid, match="is a folder"):
+        back_up(settings_of(server), tmp_path, with_keys=False, force=True)
+
+
+async def test_keys_that_are_none_are_told(
+    server: ServerProcess, copy: Path, tmp_path: Path
+) -> None:
+    """Whoever mixes up the copy and its keys reads that."""
+    settings = settings_of(server, tmp_path / "place", encryption_key=None)
+    for wrong in (b"\xd9\xff not text", b"not = = toml"):
+        (tmp_path / "wrong").write_bytes(wrong)
+        with pytest.raises(SettingsInvalid, match=r"wrong is not"):
+            put_back(settings, copy, keys=tmp_path / "wrong")
+    assert not (tmp_path / "place" / "carrick.db").exists()
+
+
 async def test_a_damaged_copy_is_refused(server: ServerProcess, copy: Path, tmp_path: Path) -> None:
     """A file that is no database, or one with a hole in it, is never put in place."""
     settings = settings_of(server, tmp_path / "place")

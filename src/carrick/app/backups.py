@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from carrick.app.stores import only_server
+from carrick.app.stores import LOCK_NAME, only_server
 from carrick.errors import BackupInvalid, CiphertextInvalid, SettingsInvalid
 from carrick.settings import Settings
 from carrick.store import snapshot
@@ -15,6 +15,10 @@ from carrick.store.snapshot import Snapshot
 from carrick.vault import KEY_FILE_NAME, KeyFile, Vault, open_vault
 
 _DATABASE = "carrick.db"
+#: What a data directory holds under names of ours; a copy in their place would be the end of it.
+_OF_A_SERVER = frozenset(
+    {_DATABASE, f"{_DATABASE}-wal", f"{_DATABASE}-shm", KEY_FILE_NAME, LOCK_NAME}
+)
 
 
 @dataclass(frozen=True)
@@ -26,21 +30,24 @@ class Restored:
     kept_as: Path | None
 
 
-def back_up(settings: Settings, target: Path, *, with_keys: bool) -> Snapshot:
+def back_up(settings: Settings, target: Path, *, with_keys: bool, force: bool = False) -> Snapshot:
     """Copy the database of a data directory, which a server may be using.
 
     Args:
         settings: Name the data directory.
-        target: The file to make; an existing one is replaced.
+        target: The file to make.
         with_keys: Copy the key file as well, to `<target>.keys.toml`.
+        force: Whether a copy that is there may be replaced, and keys beside it.
 
     Raises:
-        SettingsInvalid: There is no embedded store.
+        SettingsInvalid: There is no embedded store, or the copy cannot lie there.
         BackupInvalid: The database is damaged.
     """
     source = _embedded(settings) / _DATABASE
     if not source.is_file():
         raise SettingsInvalid(f"There is no database in {source.parent.absolute()} to back up.")
+    for made in (target, keys_beside(target)) if with_keys else (target,):
+        _demand_place(source.parent, made, force=force)
     taken = snapshot.take(source, target)
     if with_keys:
         keys = KeyFile.load(source.parent / KEY_FILE_NAME)
@@ -88,6 +95,22 @@ def restore(
 def keys_beside(backup: Path) -> Path:
     """Return where the keys of a backup lie when they were copied with it."""
     return backup.with_name(f"{backup.name}.keys.toml")
+
+
+def _demand_place(directory: Path, made: Path, *, force: bool) -> None:
+    """Make sure that a file may be made there: never in place of what a server lives on.
+
+    Raises:
+        SettingsInvalid: It may not.
+    """
+    if made.is_dir():
+        raise SettingsInvalid(f"{made} is a folder. Name a file in it.")
+    if not made.parent.is_dir():
+        raise SettingsInvalid(f"There is no folder {made.parent}.")
+    if made.parent.resolve() == directory.resolve() and made.name in _OF_A_SERVER:
+        raise SettingsInvalid(f"{made} is what a server works with. Name another file.")
+    if made.exists() and not force:
+        raise SettingsInvalid(f"{made} exists. Name another file, or pass --force.")
 
 
 def _embedded(settings: Settings) -> Path:

@@ -18,6 +18,9 @@ from carrick.store.opening import open_store, sqlite_url
 from carrick.store.unit import Store
 from carrick.vault import Vault
 
+#: The file of a data directory that its server holds.
+LOCK_NAME = "server.lock"
+
 
 @contextlib.contextmanager
 def only_server(data_dir: Path) -> Iterator[None]:
@@ -27,7 +30,7 @@ def only_server(data_dir: Path) -> Iterator[None]:
         StoreInUse: Another server holds it.
     """
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (data_dir / "server.lock").open("w") as lock:
+    with (data_dir / LOCK_NAME).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -36,15 +36,12 @@ def backup(
     from carrick.app.backups import back_up, keys_beside
     from carrick.cli.access import settings
     from carrick.cli.output import print_line, working
-    from carrick.errors import SettingsInvalid
     from carrick.model.clock import SystemClock
 
     given = settings(data_dir=data_dir)
     target = file or Path(f"carrick-{SystemClock().now():%Y%m%dT%H%M%S}.db")
-    if target.exists() and not force:
-        raise SettingsInvalid(f"{target} exists. Name another file, or pass --force.")
     with working("Copying"):
-        taken = back_up(given, target, with_keys=with_keys)
+        taken = back_up(given, target, with_keys=with_keys, force=force)
     print_line(f"{target}: {_contents(taken)}.", style="green")
     if with_keys:
         print_line(f"{keys_beside(target)} can read every secret in it: keep it elsewhere.")

@@ -49,10 +49,10 @@ def take(source: Path, target: Path) -> Snapshot:
     beside = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         with _faults_told(source):
+            beside.touch(0o600, exist_ok=False)  # says why it cannot be made, unlike SQLite
             with _opened(source) as original, _opened(beside) as copy:
                 original.backup(copy, pages=_PAGES, sleep=_REST_S)
                 copy.execute("PRAGMA journal_mode=DELETE")  # one file, without others beside it
-            beside.chmod(0o600)
             snapshot = inspect(beside)
             _sync(beside)
             beside.replace(target)

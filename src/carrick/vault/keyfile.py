@@ -41,11 +41,13 @@ class KeyFile:
             SettingsInvalid: The file is not what this program writes.
         """
         try:
-            text = path.read_text()
+            text = path.read_text("utf-8")
         except FileNotFoundError:
             return cls(path)
         except OSError as error:
             raise SettingsInvalid(f"{path} cannot be read: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise SettingsInvalid(f"{path} is not a key file: it is not text.") from error
         _tighten(path)
         try:
             values = tomllib.loads(text)
