@@ -75,7 +75,7 @@ def refresh_failed(facts: ConnectionFacts, fault: Fault) -> Notification:
 
 
 def connection_deleted(facts: ConnectionFacts) -> Notification:
-    """Tell that a connection is gone; only environments that ask for it are told."""
+    """Tell that a connection was deleted; only environments that ask for it are told."""
     return _auth(
         facts,
         "connection_delete",
