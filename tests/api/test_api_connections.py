@@ -297,6 +297,18 @@ async def test_a_patch_replaces_tags_and_clears_the_webhook_address(desk: Desk) 
     assert shown["webhook_url_override"] is None
 
 
+async def test_a_webhook_address_that_is_null_is_cleared(desk: Desk) -> None:
+    """Whoever sends back what was shown gets what it says; leaving it out changes nothing."""
+    await desk.connected(webhook_url_override="https://app.example/hook")
+    target = "/connections/one?provider_config_key=acme"
+    for body, left in (
+        ({"tags": {"team": "x"}}, "https://app.example/hook"),
+        ({"webhook_url_override": None}, None),
+    ):
+        assert (await desk.ask("PATCH", target, body)).json == {"success": True}
+        assert (await get(desk, "one")).json["webhook_url_override"] == left
+
+
 async def test_a_refresh_that_fails_shows_the_connection_without_credentials(desk: Desk) -> None:
     """400 `invalid_credentials`, then 424 while backing off, both with the whole connection."""
     desk.provider.fail("status", path="/oauth/token", status=400, times=50)

@@ -162,11 +162,14 @@ async def change_connection(
 ) -> Response:
     """Change end user, tags or webhook address; tags replace the whole set."""
     await _find(rooms, asker, query.provider_config_key, connection_id)
-    await demand_url(rooms, body.webhook_url_override, ["webhook_url_override"])
+    url = body.webhook_url_override
+    if url is None and "webhook_url_override" in body.model_fields_set:
+        url = ""  # what is shown as null can be sent back as null
+    await demand_url(rooms, url, ["webhook_url_override"])
     patch = ConnectionPatch(
         tags=_tags(body.end_user, body.tags),
         end_user=end_user_of(body.end_user),
-        webhook_url_override=body.webhook_url_override,
+        webhook_url_override=url,
     )
     await rooms.connections.patch(
         asker.environment.row_id, query.provider_config_key, connection_id, patch

@@ -52,7 +52,7 @@ class ConnectionImport(Strict):
 
 
 class ConnectionChanges(Strict):
-    """`PATCH /connections/{connection_id}`; `""` clears the address."""
+    """`PATCH /connections/{connection_id}`; `""` or `null` clears the address."""
 
     end_user: EndUserInput | None = None
     tags: Tags | None = None
