@@ -367,6 +367,23 @@ def test_a_providers_file_is_checked(carrick: Run, tmp_path: Path) -> None:
     assert "acme" in err
 
 
+def test_every_fault_of_a_file_has_its_line(carrick: Run, tmp_path: Path) -> None:
+    """Two mistakes are two lines; a file without any provider is not in order."""
+    (tmp_path / "bad.yaml").write_text("a: 1\nb: 2\n")
+    (tmp_path / "empty.yaml").write_text("# nothing yet\n")
+
+    code, _, err = carrick("providers", "check", "bad.yaml")
+    assert (code, err.splitlines()) == (
+        1,
+        [
+            "Error: bad.yaml: a: must be a map of the provider's keys",
+            "  bad.yaml: b: must be a map of the provider's keys",
+        ],
+    )
+    code, _, err = carrick("providers", "check", "empty.yaml")
+    assert (code, err) == (1, "Error: empty.yaml holds no providers.\n")
+
+
 def test_the_doctor_looks_at_everything(carrick: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine without a server is a note, not a failure."""
     monkeypatch.setenv("CARRICK_SERVER_URL", "http://127.0.0.1:1")

@@ -374,11 +374,35 @@ def test_unknown_keys_are_warnings(tmp_path: Path) -> None:
         ("a: [", "mine.yaml: cannot be parsed"),
         ("- a", "mine.yaml: must be a map from provider names"),
         ("{", "mine.yaml: cannot be parsed"),
+        ('{"a": {}, "a": {}}', "the key 'a' is written twice"),
+        ('{"a": {"auth_mode": "NONE", "auth_mode": "BASIC"}}', "'auth_mode' is written twice"),
+        ("acme: {auth_mode: NONE, more: &m [*m]}", "acme: is nested more than 100 deep, or inside"),
+        ("acme: &a {auth_mode: NONE, more: *a}", "acme: is nested more than 100 deep, or inside"),
+        ("acme: {token_expiration_buffer: .inf}", "acme: holds inf, which is no number"),
+        ('{"acme": {"more": NaN}}', "acme: holds nan, which is no number"),
+        ('{"acme": {"display_name": "\\ud800"}}', "acme: holds half of a surrogate pair"),
+        ("acme: {more: !!set {a, b}}", "acme: holds a set, which JSON has not"),
+        ("acme: {more: {.nan: 1}}", "acme: holds nan, which is no number"),
     ],
 )
 def test_faults_name_file_entry_and_key(tmp_path: Path, entry: str, fault: str) -> None:
     """What is wrong is said with where it is and what it must be."""
     assert fault in faults_of(tmp_path, entry)
+
+
+def test_a_file_that_unfolds_to_a_billion_values_is_refused(tmp_path: Path) -> None:
+    """A few lines of YAML can say one value over and over; nobody waits for all of them."""
+    lines = ["acme:", "  auth_mode: NONE", "  b0: &b0 [x]"]
+    lines += [f"  b{n + 1}: &b{n + 1} [{', '.join([f'*b{n}'] * 9)}]" for n in range(20)]
+    assert "acme: the file unfolds to more than 2,000,000 values" in faults_of(
+        tmp_path, "\n".join(lines)
+    )
+
+
+def test_a_key_that_is_written_twice_is_found(tmp_path: Path) -> None:
+    """The place is that of the second one."""
+    text = "a: {auth_mode: NONE}\nb:\n  docs: x\n  auth_mode: NONE\n  docs: y\n"
+    assert faults_of(tmp_path, text).endswith("written twice at line 5, column 3")
 
 
 def test_all_faults_are_told_at_once(tmp_path: Path) -> None:

@@ -24,7 +24,10 @@ _BY_CODE = {
 
 def report(error: CarrickError) -> None:
     """Print a failure on stderr."""
-    write(f"Error: {sentence(error)}")
+    first, *more = sentences(error)
+    write(f"Error: {first}")
+    for line in more:
+        write(f"  {line}")
     for line in details(error):
         write(line)
     hint = _BY_CODE.get(_code(error))
@@ -37,9 +40,9 @@ def write(line: str) -> None:
     print(line, file=sys.stderr)
 
 
-def sentence(error: CarrickError) -> str:
-    """Return what went wrong in one line."""
-    return " ".join(error.message.split())
+def sentences(error: CarrickError) -> list[str]:
+    """Return what went wrong: one line, or as many as there are faults."""
+    return [" ".join(line.split()) for line in error.message.splitlines()] or [error.code]
 
 
 def details(error: CarrickError) -> list[str]:

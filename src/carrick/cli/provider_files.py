@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from carrick.environments import ProviderImports
 from carrick.errors import ProvidersInvalid
@@ -40,9 +41,7 @@ async def import_file(settings: Settings, path: Path, name: str, *, force: bool)
         ProvidersInvalid: The file cannot be read or an entry is wrong; nothing was imported.
         ProviderInUse: Integrations would be left without their provider, and it is not forced.
     """
-    entries = read_file(path)
-    if not entries:
-        raise ProvidersInvalid(f"{path.name} holds no providers.")
+    entries = own_entries(path)
     from carrick.app import opened_store
 
     async with opened_store(settings, SystemClock(), migrated=False) as store:
@@ -63,6 +62,18 @@ async def import_file(settings: Settings, path: Path, name: str, *, force: bool)
         removed=sorted(now.keys() - others.keys() - names),
         warnings=warnings,
     )
+
+
+def own_entries(path: Path) -> dict[str, Any]:
+    """Read a provider file of the user's.
+
+    Raises:
+        ProvidersInvalid: It cannot be read, or holds nothing.
+    """
+    entries = read_file(path)
+    if not entries:
+        raise ProvidersInvalid(f"{path.name} holds no providers.")
+    return entries
 
 
 async def remove_import(settings: Settings, name: str, *, force: bool) -> None:

@@ -78,9 +78,9 @@ def check(
 ) -> None:
     """Check a file of provider definitions; nothing is kept."""
     from carrick.cli.output import print_line
-    from carrick.providers import read_file
+    from carrick.cli.provider_files import own_entries
 
-    providers, warnings = _catalogue(own_file=False).read(read_file(file), origin=file.name)
+    providers, warnings = _catalogue(own_file=False).read(own_entries(file), origin=file.name)
     _warn(warnings)
     print_line(f"{file} is in order: {_some([one.name for one in providers])}.", style="green")
     if strict and warnings:

@@ -8,12 +8,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from carrick.errors import ProvidersInvalid, UnknownProvider
 from carrick.model.provider import Provider
 from carrick.providers.definition import read_entry
 from carrick.providers.findings import Findings
+from carrick.providers.parsing import read_definitions
 
 _DATA = Path(__file__).parent / "data"
 _SHOWN_FAULTS = 20
@@ -211,52 +210,9 @@ def read_file(path: Path, *, hint: str = "") -> dict[str, Any]:
     return read_definitions(text, origin=path.name)
 
 
-def read_definitions(text: str, *, origin: str) -> dict[str, Any]:
-    """Parse a provider file: YAML, or JSON when it begins with a brace.
-
-    Raises:
-        ProvidersInvalid: The text is neither, or not a map of provider names to definitions.
-    """
-    try:
-        is_json = text.lstrip().startswith("{")
-        parsed = json.loads(text) if is_json else yaml.load(text, _Loader)  # noqa: S506 - safe
-    except (ValueError, yaml.YAMLError, RecursionError) as error:
-        raise ProvidersInvalid(f"{origin}: cannot be parsed: {error}") from error
-    if parsed is None:
-        return {}
-    if not isinstance(parsed, dict):
-        raise ProvidersInvalid(
-            f"{origin}: must be a map from provider names to their definitions, "
-            f"not {type(parsed).__name__}"
-        )
-    return {str(name): entry for name, entry in parsed.items()}
-
-
 def _refusal(faults: list[str]) -> ProvidersInvalid:
     shown = faults[:_SHOWN_FAULTS]
     if len(faults) > len(shown):
         shown.append(f"and {len(faults) - len(shown)} more")
     issues = [{"code": "custom", "message": fault, "path": []} for fault in faults]
     return ProvidersInvalid("\n".join(shown), issues=issues)
-
-
-class _Loader(yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader):  # type: ignore[misc]
-    """Safe YAML without dates (an API version is text), and with duplicate keys refused."""
-
-    yaml_implicit_resolvers = {  # noqa: RUF012 - the name is PyYAML's
-        first: [(tag, pattern) for tag, pattern in found if tag != "tag:yaml.org,2002:timestamp"]
-        for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Build a mapping; a key written twice is an error, not a silent replacement."""
-        written = [
-            (key.tag, key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode)
-        ]
-        if len(set(written)) < len(written):
-            name = next(value for tag, value in written if written.count((tag, value)) > 1)
-            raise yaml.MarkedYAMLError(
-                None, None, f"the key {name!r} is written twice", node.start_mark
-            )
-        built: dict[Any, Any] = super().construct_mapping(node, deep)
-        return built
