@@ -1,9 +1,10 @@
 """The provider catalogue: data about external APIs, and the rules for filling it in."""
 
-from carrick.providers.catalogue import Catalogue, load_catalogue, read_definitions, read_file
+from carrick.providers.catalogue import Catalogue, load_catalogue, read_file
 from carrick.providers.findings import summarised
 from carrick.providers.inputs import check_addresses, check_connection_config, check_found
 from carrick.providers.interpolate import Resolved, interpolate, resolve
+from carrick.providers.parsing import read_definitions
 from carrick.providers.public import choose_language, logo_url, public_definition
 
 __all__ = [
