@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -193,6 +194,20 @@ async def test_a_copy_replaces_nothing_unless_told(server: ServerProcess, tmp_pa
     back_up(settings_of(server), target, with_keys=True, force=True)
     with pytest.raises(SettingsInvalid, match=r"copy\.db exists.*--force"):
         back_up(settings_of(server), target, with_keys=False)
+
+
+async def test_what_a_killed_copy_left_is_in_nobodys_way(
+    server: ServerProcess, tmp_path: Path
+) -> None:
+    """In containers the next process often has the same number as the one that was killed."""
+    target = tmp_path / "copy.db"
+    left = target.with_name(f".{target.name}.{os.getpid()}")
+    left.write_text("half a copy")
+
+    back_up(settings_of(server), target, with_keys=False)
+
+    assert snapshot.inspect(target).environments == 2
+    assert left.read_text() == "half a copy"  # it may be another's that is still at it
 
 
 async def test_a_copy_that_cannot_be_made_is_told_by_its_own_name(

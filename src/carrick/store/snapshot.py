@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +47,8 @@ def take(source: Path, target: Path) -> Snapshot:
     Raises:
         BackupInvalid: The source is damaged, or there is no room for a copy.
     """
-    beside = target.with_name(f".{target.name}.{os.getpid()}")
+    # Not named by the process: one that was killed may have had the same number.
+    beside = target.with_name(f".{target.name}.{uuid.uuid4().hex[:12]}")
     try:
         with _faults_told(source):
             beside.touch(0o600, exist_ok=False)  # says why it cannot be made, unlike SQLite
