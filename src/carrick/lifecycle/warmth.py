@@ -32,18 +32,12 @@ class Warmth:
                 functions = await self._rooms.deployments.functions(environment.row_id)
                 wanted |= {function.bundle_id for function in functions}
             for bundle_id in sorted(wanted - self._warm):
-                await self._heat(bundle_id)
+                # One that cannot be put in place is said and tried again there.
+                await self._rooms.pool.warm(bundle_id, "validation")
+                self._warm.add(bundle_id)
             for bundle_id in sorted(self._warm - wanted):
                 self._rooms.pool.cool(bundle_id)
                 self._warm.discard(bundle_id)
-
-    async def _heat(self, bundle_id: str) -> None:
-        try:
-            await self._rooms.pool.warm(bundle_id, "validation")
-        except CarrickError as error:
-            _log.error("deployment_not_ready", bundle=bundle_id[:12], reason=error.message)
-        else:
-            self._warm.add(bundle_id)
 
     async def run(self) -> None:
         """Follow what is deployed, until cancelled."""
