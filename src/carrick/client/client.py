@@ -146,8 +146,14 @@ class Client:
         return _data(await self._call("POST", f"/operations/{_part(operation_id)}/retry", {}))
 
     async def cleanups(self, *, state: str | None = None, limit: int = 50) -> list[JSONObject]:
-        """Return the cleanups that are not done, or only those that are parked."""
-        return await self._list("/cleanups", {"state": state}, limit=limit)
+        """Return the cleanups that are not done, parked ones first, or only those (`parked`)."""
+        if state is not None:
+            return await self._list("/cleanups", {"state": state}, limit=limit)
+        # Asked for apart: a page of the others may be full before the first parked one comes.
+        parked = await self._list("/cleanups", {"state": "parked"}, limit=limit)
+        unfinished = await self._list("/cleanups", {}, limit=limit)
+        others = [one for one in unfinished if one["state"] != "parked"]
+        return [*parked, *others][:limit]
 
     async def cleanup(self, cleanup_id: str) -> JSONObject:
         """Return a cleanup that is not done."""
