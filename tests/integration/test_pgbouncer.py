@@ -37,11 +37,12 @@ unix_socket_dir =
 auth_type = any
 pool_mode = {mode}
 default_pool_size = 50
+{more}
 """
 
 
 @contextlib.asynccontextmanager
-async def pooled(directory: Path, wire: Wire, mode: str) -> AsyncIterator[str]:
+async def pooled(directory: Path, wire: Wire, mode: str, more: str = "") -> AsyncIterator[str]:
     """Run PgBouncer in front of a database, with no more settings than it takes to start."""
     found = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
     if found is None:
@@ -50,7 +51,9 @@ async def pooled(directory: Path, wire: Wire, mode: str) -> AsyncIterator[str]:
     directory.mkdir()
     file, log = directory / "pgbouncer.ini", directory / "log"
     file.write_text(
-        CONFIGURATION.format(far_port=parts.port, user=parts.username, port=port, mode=mode)
+        CONFIGURATION.format(
+            far_port=parts.port, user=parts.username, port=port, mode=mode, more=more
+        )
     )
     # It does not run as root, and as anybody else it may not look into this directory: it reads
     # its settings before it changes, and is handed what it writes to.
@@ -105,6 +108,16 @@ async def test_everything_works_in_session_mode(tmp_path: Path, wire: Wire) -> N
 
         async with running(open_store(url, SystemClock())) as store:
             assert await store.read(limit) == "15s"
+
+
+async def test_transaction_mode_is_known_whichever_connection_comes_next(
+    tmp_path: Path, wire: Wire
+) -> None:
+    """PgBouncer hands out the one that was free last, or in turn where it is told to."""
+    async with pooled(tmp_path / "pooler", wire, "transaction", "server_round_robin = 1") as url:
+        with pytest.raises(SettingsInvalid, match="pool_mode = transaction"):
+            async with opened_store(Settings(database_url=url), SystemClock(), migrated=True):
+                pass
 
 
 async def test_transaction_mode_is_refused_by_name(tmp_path: Path, wire: Wire) -> None:

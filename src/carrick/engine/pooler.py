@@ -50,13 +50,13 @@ async def _is_shared(where: Mapping[str, Any]) -> bool:
             return False  # nobody is in between
         other = await _connected(stack, where)
         # Both at once, so on two processes; then free again, the other one's last. A pooler that
-        # shares them hands out that one next.
+        # shares them hands out that one next, or the two in turn.
         async with one.transaction():
             first = await _process(one)
             held = other.transaction()
             await held.start()
         await held.commit()
-        return await _process(one) != first
+        return {await _process(one), await _process(one)} != {first}
 
 
 async def _connected(
