@@ -21,7 +21,7 @@ from aiohttp import web
 
 import carrick
 from carrick.cli.app import run
-from carrick.client import ApiError, ServerUnreachable
+from carrick.client import AnswerLost, ApiError, ServerUnreachable
 
 SETUP = """from carrick import EventContext, create_on_event
 @create_on_event(event="post-connection-creation", description="{description}")
@@ -266,6 +266,12 @@ async def odd_server() -> AsyncIterator[str]:
     async def moved(_: web.Request) -> web.Response:
         raise web.HTTPFound("http://127.0.0.1:1/elsewhere")
 
+    @routes.post("/deployments/{number}/activate")
+    async def broken_off(request: web.Request) -> web.Response:
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response()
+
     application = web.Application()
     application.add_routes(routes)
     runner = web.AppRunner(application)
@@ -281,6 +287,18 @@ async def test_a_server_that_does_not_answer_is_unreachable() -> None:
     async with carrick.Client("http://127.0.0.1:1", "key") as client:
         with pytest.raises(ServerUnreachable, match=r"http://127\.0\.0\.1:1 \(Conn"):
             await client.health()
+
+
+async def test_an_answer_that_is_lost_may_mean_that_it_was_done(odd_server: str) -> None:
+    """A change whose answer never came is told from one that nobody heard of."""
+    async with carrick.Client(odd_server, "key") as client:
+        with pytest.raises(AnswerLost, match="may have been done") as caught:
+            await client.activate_deployment(1)
+    async with carrick.Client("http://127.0.0.1:1", "key") as client:
+        with pytest.raises(ServerUnreachable) as unheard:
+            await client.activate_deployment(1)
+
+    assert (caught.value.code, unheard.value.code) == ("answer_lost", "server_unreachable")
 
 
 async def test_what_is_no_carrick_server_is_told_from_one(odd_server: str) -> None:

@@ -18,6 +18,7 @@ _BY_CODE = {
     "unknown_function": "`carrick deploy` deploys functions; names are the files' with hyphens.",
     "removal_not_confirmed": "Pass --allow-removals, or deploy a part with --integration.",
     "store_in_use": "Stop the other server, or give this one a --data-dir of its own.",
+    "answer_lost": "Look whether it was done before you ask again.",
     "server_unreachable": "Start one with `carrick serve`, or name another in CARRICK_SERVER_URL.",
 }
 

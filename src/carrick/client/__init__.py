@@ -46,6 +46,6 @@ take `?limit=` and `?cursor=`; errors are `{"error": {"code", "message", "payloa
 """
 
 from carrick.client.client import Client
-from carrick.client.errors import ApiError, ServerUnreachable
+from carrick.client.errors import AnswerLost, ApiError, ServerUnreachable
 
-__all__ = ["ApiError", "Client", "ServerUnreachable"]
+__all__ = ["AnswerLost", "ApiError", "Client", "ServerUnreachable"]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Self
 from urllib.parse import quote
 
 import aiohttp
 
-from carrick.client.errors import ApiError, ServerUnreachable
+from carrick.client.answers import read, unanswered
 from carrick.model.json import JSONObject
 
 #: Seconds to wait for a connection, and for an answer that includes running functions.
@@ -349,45 +348,13 @@ class Client:
                 content = await answer.read()
                 status = answer.status
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            raise ServerUnreachable(
-                f"No Carrick server answers at {self.server_url} ({_reason(error)})."
-            ) from error
-        return _read(status, content)
+            raise unanswered(self.server_url, method, error) from error
+        return read(status, content)
 
     def _http(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession()
         return self._session
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return error.os_error.strerror or str(error.os_error)
-    if isinstance(error, TimeoutError):
-        return "it took too long"
-    return str(error) or type(error).__name__
-
-
-def _read(status: int, content: bytes) -> Any:
-    try:
-        answer = json.loads(content) if content else {}
-    except ValueError as error:
-        raise ApiError(
-            f"What answered (status {status}) is not a Carrick server: it did not send JSON.",
-            answer_status=status,
-        ) from error
-    if 200 <= status < 300:
-        return answer
-    fault = answer.get("error") if isinstance(answer, dict) else None
-    fault = fault if isinstance(fault, dict) else {}
-    code = str(fault.get("code") or "unknown_error")
-    raise ApiError(
-        str(fault.get("message") or f"The server answered {status} ({code})."),
-        answer_code=code,
-        answer_status=status,
-        payload=fault.get("payload") or None,
-        issues=fault.get("errors"),
-    )
 
 
 def _data(answer: Any) -> JSONObject:

@@ -16,6 +16,13 @@ class ServerUnreachable(CarrickError):
     retryable = True
 
 
+class AnswerLost(ServerUnreachable):
+    """The Carrick server was asked to change something, and its answer never came."""
+
+    code = "answer_lost"
+    retryable = False
+
+
 class ApiError(CarrickError):
     """The Carrick server refused the request."""
 
