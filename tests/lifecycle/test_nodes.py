@@ -38,14 +38,19 @@ class Nodes:
 
 @pytest.fixture
 async def nodes(
-    store_url: str, tmp_path: Path, provider: FakeProvider, timing: Timing
+    request: pytest.FixtureRequest,
+    store_url: str,
+    tmp_path: Path,
+    provider: FakeProvider,
+    timing: Timing,
 ) -> AsyncIterator[Nodes]:
-    """Two servers on Postgres; on SQLite one that is asked twice."""
+    """Two servers on Postgres, or as many as are named; on SQLite one that is asked twice."""
+    names = getattr(request, "param", ("here", "there"))
     postgres = store_url.startswith("postgres")
     faults, clock = PlannedFaults(), FakeClock()
     async with contextlib.AsyncExitStack() as stack:
         houses = []
-        for name in ("here", "there") if postgres else ("here",):
+        for name in names if postgres else ("here",):
             data_dir = tmp_path / name
             data_dir.mkdir()
             if not postgres:
@@ -103,6 +108,20 @@ async def test_what_is_written_before_the_last_look_is_seen_by_it(nodes: Nodes) 
         assert (await delete).state == "done"
     assert nodes.faults.passed[Point.ATTEMPT_BEGUN] == 2
     assert nodes.here.provider.webhooks == []
+
+
+@pytest.mark.parametrize("nodes", [("here",)], indirect=True)
+async def test_a_delete_after_silence_is_not_left_to_nodes_that_may_not_exist(nodes: Nodes) -> None:
+    """A setup got no answer here, so its next try is for others first; a delete is for all."""
+    here = nodes.here
+    await here.deploy({"setup": SETUP, "cleanup": CLEANUP})
+    here.provider.fail("close", path="/webhooks", times=1)
+    await here.connect(here.provider.add_account("a"))
+    async with asyncio.timeout(30):
+        while nodes.faults.passed[Point.LAST_LOOK] == 0:
+            await asyncio.sleep(0)
+        assert (await here.delete()).state == "done"
+    assert here.provider.webhooks == []
 
 
 async def test_two_deletes_at_once_clean_up_once(nodes: Nodes) -> None:

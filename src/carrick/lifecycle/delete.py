@@ -7,6 +7,7 @@ must be cleaned up is written in the same transaction that hides the connection 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from carrick.connections import states
@@ -14,6 +15,7 @@ from carrick.errors import NotFound, UnknownConnection, UnknownIntegration
 from carrick.lifecycle.following import write_events
 from carrick.lifecycle.mailbox import wake
 from carrick.lifecycle.rooms import Rooms
+from carrick.lifecycle.turns import Turns
 from carrick.model.connection import Connection, ConnectionState
 from carrick.model.environment import Environment
 from carrick.model.event import Event, Occasion
@@ -43,8 +45,9 @@ class Deletion:
 class Delete:
     """The deletion journeys."""
 
-    def __init__(self, rooms: Rooms) -> None:
+    def __init__(self, rooms: Rooms, turns: Turns) -> None:
         self._rooms = rooms
+        self._turns = turns
 
     async def connection(
         self, environment: Environment, integration_id: str, connection_id: str
@@ -146,6 +149,7 @@ class Delete:
         await write_events(rooms, tx, connection, functions, Occasion.DELETION)
         await rooms.notifier.write_in(tx, connection_deleted(rooms.facts(environment, connection)))
         await self.finish_in(tx, connection.row_id)
+        tx.after_commit(partial(self._turns.is_asked_for, connection.row_id))
         await rooms.faults.reached(Point.DELETE_MARKED)
 
     async def _supersede_setups_in(self, tx: Tx, connection: Connection) -> None:

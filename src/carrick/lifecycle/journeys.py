@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from carrick.errors import InvalidBody, NotFound, OperationNotRetryable
@@ -70,11 +71,11 @@ class Lifecycle:
         self._connect = Connect(rooms, mailboxes)
         #: The OAuth entrance of the same journey.
         self.authorize = Authorize(rooms, self._connect)
-        self._delete = Delete(rooms)
-        #: Runners kept ready for what is deployed.
-        self.warmth = Warmth(rooms)
         #: Whose functions may run on this node now.
         self.turns = Turns(rooms.clock, has_others=rooms.store.is_postgres)
+        self._delete = Delete(rooms, self.turns)
+        #: Runners kept ready for what is deployed.
+        self.warmth = Warmth(rooms)
         self._drain = Drain(rooms, mailboxes, Settle(rooms, self._delete), self.turns)
 
     async def connect(self, request: ConnectRequest) -> Connected:
@@ -254,6 +255,7 @@ class Lifecycle:
         assert again is not None
         stamp = int(tx.now.timestamp() * 1000) % 1_000_000_000
         await wake(self._rooms, tx, again, again=stamp)
+        tx.after_commit(partial(self.turns.is_asked_for, event.connection_row_id))
 
 
 async def _demand_cleanup(tx: Tx, environment_id: int, cleanup_id: int) -> EventRow:

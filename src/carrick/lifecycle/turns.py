@@ -137,6 +137,10 @@ class Turns:
         del self._stuck[connection_row_id]
         return False
 
+    def is_asked_for(self, connection_row_id: int) -> None:
+        """Leave a connection to others no longer: somebody here asks for what comes next."""
+        self._stuck.pop(connection_row_id, None)
+
     def learn(self, integration: Integration) -> None:
         """Heed what the developer has set on an integration."""
         queue = self._queues[integration.row_id]
