@@ -21,7 +21,7 @@ from carrick.credentials import rules
 from carrick.credentials.lease import RefreshLease
 from carrick.credentials.obtain import Send, drive
 from carrick.credentials.results import Results
-from carrick.credentials.sealed import open_credentials
+from carrick.credentials.sealed import is_unreplaced, open_credentials
 from carrick.environments import Integrations
 from carrick.errors import (
     CarrickError,
@@ -211,7 +211,7 @@ class FreshCredentials:
             await self._faults.reached(Point.REFRESH_LEASED)
             credentials = self._opened(row, terms)
             # Somebody may have been faster: what they got is as fresh as what we came for.
-            was_refreshed = row.credentials != seen.credentials
+            was_refreshed = not is_unreplaced(self._vault, seen, row)
             if was_refreshed and rules.still_work(credentials, self._clock.now()):
                 return credentials
             if not self._is_due(row, credentials, terms):

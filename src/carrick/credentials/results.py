@@ -17,7 +17,7 @@ from carrick.credentials.observer import (
     RefreshObserver,
     RefreshSuccess,
 )
-from carrick.credentials.sealed import open_credentials, seal_credentials
+from carrick.credentials.sealed import is_unreplaced, open_credentials, seal_credentials
 from carrick.errors import (
     CarrickError,
     ConnectionTestFailed,
@@ -108,7 +108,7 @@ class Results:
 
         async def unit(tx: Tx) -> None:
             current = await rows.get(tx, row.row_id, lock=True)
-            if current is None or current.credentials != row.credentials:
+            if current is None or not is_unreplaced(self._vault, row, current):
                 return
             if not rules.is_healthy_otherwise(current):
                 return
@@ -132,15 +132,14 @@ class Results:
     ) -> RefreshRow | None:
         """Store what was obtained, unless a reconnect or a later refresh has replaced its origin.
 
-        The same ciphertext proves that nothing did: every sealing gives another. A deletion or a
-        refused reconnect changes the generation and keeps the credentials for cleanup, which then
-        needs the new ones. With our lease, only a change of keys can have sealed them again.
+        A deletion or a refused reconnect changes the generation and keeps the credentials for
+        cleanup, which then needs the new ones.
         """
         row = await rows.get(tx, based_on.row_id, lock=True)
         if row is None or row.credentials is None:
             return None
         is_ours = row.generation == based_on.generation and row.refresh_owner == owner
-        if row.credentials != based_on.credentials and not is_ours:
+        if not is_ours and not is_unreplaced(self._vault, based_on, row):
             return row
         heals = rules.is_healthy_otherwise(row)
         credentials = obtained.credentials
@@ -167,7 +166,7 @@ class Results:
         row = await rows.get(tx, based_on.row_id, lock=True)
         if row is None or row.credentials is None:
             return None
-        if row.credentials != based_on.credentials:
+        if not is_unreplaced(self._vault, based_on, row):
             return row
         unanswered_at = None
         if action == "refresh_token":

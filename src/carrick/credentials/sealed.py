@@ -6,7 +6,8 @@ from datetime import datetime
 
 from carrick.errors import CiphertextInvalid
 from carrick.model.auth import AuthMode, Credentials
-from carrick.vault import Vault
+from carrick.store.refresh import RefreshRow
+from carrick.vault import Vault, contexts
 
 
 def seal_credentials(vault: Vault, credential_set: str, credentials: Credentials) -> bytes:
@@ -18,7 +19,7 @@ def seal_credentials(vault: Vault, credential_set: str, credentials: Credentials
             "values": dict(credentials.values),
             "expires_at": expires_at.isoformat() if expires_at is not None else None,
         },
-        context=_context(credential_set),
+        context=contexts.connection_credentials(credential_set),
     )
 
 
@@ -28,7 +29,7 @@ def open_credentials(vault: Vault, credential_set: str, ciphertext: bytes) -> Cr
     Raises:
         CiphertextInvalid: They belong to another set, or this server lacks the key.
     """
-    opened = vault.open_json(ciphertext, context=_context(credential_set))
+    opened = vault.open_json(ciphertext, context=contexts.connection_credentials(credential_set))
     try:
         expires_at = opened["expires_at"]
         return Credentials(
@@ -42,5 +43,20 @@ def open_credentials(vault: Vault, credential_set: str, ciphertext: bytes) -> Cr
         )
 
 
-def _context(credential_set: str) -> str:
-    return f"{credential_set}:credentials"
+def is_unreplaced(vault: Vault, seen: RefreshRow, current: RefreshRow) -> bool:
+    """Whether a connection's credentials are still those that were seen.
+
+    The same ciphertext proves it, since every sealing gives another. So does the same content of
+    the same set under another key: then only `carrick keys rotate` was there in between.
+    """
+    if seen.credentials == current.credentials:
+        return True
+    if seen.credentials is None or current.credentials is None:
+        return False
+    if seen.credential_set != current.credential_set:
+        return False
+    if vault.key_of(seen.credentials) == vault.key_of(current.credentials):
+        return False
+    context = contexts.connection_credentials(seen.credential_set)
+    was, now = (vault.open(one, context=context) for one in (seen.credentials, current.credentials))
+    return was == now

@@ -15,7 +15,7 @@ from carrick.model.clock import Chance
 from carrick.store import environments as table
 from carrick.store.environments import NewEnvironment
 from carrick.store.unit import Tx
-from carrick.vault import KeyFile, Vault, hash_token
+from carrick.vault import KeyFile, Vault, contexts, hash_token
 
 DEFAULT_ENVIRONMENTS = ("dev", "prod")
 
@@ -54,16 +54,6 @@ class Plan:
             await _register(tx, name, plain)
 
 
-def signing_context(environment_uuid: str) -> str:
-    """Return what an environment's sealed signing key is bound to."""
-    return f"signing:{environment_uuid}"
-
-
-def hmac_context(environment_uuid: str) -> str:
-    """Return what an environment's sealed hmac key is bound to."""
-    return f"hmac:{environment_uuid}"
-
-
 def variable_for(environment: str) -> str:
     """Return the name of the variable that sets an environment's API key."""
     return f"CARRICK_SECRET_KEY_{environment.upper().replace('-', '_')}"
@@ -72,7 +62,7 @@ def variable_for(environment: str) -> str:
 def new_environment(name: str, vault: Vault, chance: Chance) -> NewEnvironment:
     """Draw the keys of a new environment."""
     uuid = chance.uuid4()
-    signing_key = vault.seal(chance.uuid4().encode(), context=signing_context(uuid))
+    signing_key = vault.seal(chance.uuid4().encode(), context=contexts.signing_key(uuid))
     return NewEnvironment(uuid, name, signing_key, chance.uuid4())
 
 
@@ -111,7 +101,7 @@ def check_vault(vault: Vault, state: StoredState) -> None:
     """
     for uuid, sealed in state.signing_keys:
         try:
-            vault.open(sealed, context=signing_context(uuid))
+            vault.open(sealed, context=contexts.signing_key(uuid))
         except CiphertextInvalid as error:
             raise SettingsInvalid(
                 f"This database was written with another encryption key ({Vault.key_of(sealed)}). "

@@ -23,7 +23,7 @@ from carrick.model.environment import Environment
 from carrick.store import environments as table
 from carrick.store.environments import KeyHolder
 from carrick.store.unit import Store, Tx
-from carrick.vault import KeyFile, Vault, hash_token
+from carrick.vault import KeyFile, Vault, contexts, hash_token
 
 #: Two nodes that start at once make the defaults at once; the one that loses looks again.
 _TRIES = 3
@@ -92,8 +92,7 @@ class Environments:
             defaults.check_vault(self._vault, state)
             plan = defaults.plan(state, given, keyfile, self._vault, self._chance)
             if keyfile is not None and plan.created_keys:
-                keyfile.secret_keys.update(plan.created_keys)
-                keyfile.save()
+                keyfile.add_secret_keys(plan.created_keys)
             try:
                 await self._store.write(plan.apply)
             except Conflict:
@@ -217,7 +216,7 @@ class Environments:
         sealed = environment.settings.get("hmac_key")
         if not sealed:
             return ""
-        context = defaults.hmac_context(environment.uuid)
+        context = contexts.hmac_key(environment.uuid)
         return self._vault.open(base64.b64decode(str(sealed)), context=context).decode()
 
     def _sealed(self, environment: Environment, changes: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -225,7 +224,7 @@ class Environments:
         key = changes.get("hmac_key")
         if not key:
             return changes
-        context = defaults.hmac_context(environment.uuid)
+        context = contexts.hmac_key(environment.uuid)
         sealed = self._vault.seal(str(key).encode(), context=context)
         return {**changes, "hmac_key": base64.b64encode(sealed).decode()}
 
@@ -240,7 +239,7 @@ class Environments:
             return await table.signing_keys(tx, environment_id)
 
         for uuid, sealed in await self._store.read(unit):
-            return self._vault.open(sealed, context=defaults.signing_context(uuid)).decode()
+            return self._vault.open(sealed, context=contexts.signing_key(uuid)).decode()
         raise NotFound("There is no such environment.")
 
     async def rotate_signing_key(self, environment_id: int) -> str:
@@ -255,7 +254,7 @@ class Environments:
             environment = await table.get(tx, environment_id)
             if environment is None:
                 raise NotFound("There is no such environment.")
-            context = defaults.signing_context(environment.uuid)
+            context = contexts.signing_key(environment.uuid)
             sealed = self._vault.seal(plain.encode(), context=context)
             await table.set_signing_key(tx, environment_id, sealed)
 

@@ -20,7 +20,7 @@ from carrick.store import environments as environment_rows
 from carrick.store import integrations as table
 from carrick.store.integrations import SealedIntegration
 from carrick.store.unit import Store, Tx
-from carrick.vault import Vault
+from carrick.vault import Vault, contexts
 
 OnRefusedReconnect = Literal["auth_error", "keep"]
 
@@ -217,14 +217,16 @@ class Integrations:
     ) -> bytes | None:
         if not value:
             return None
-        return self._vault.seal_json(dict(value), context=f"{credential_set}:{column}")
+        context = contexts.integration_secret(credential_set, column)
+        return self._vault.seal_json(dict(value), context=context)
 
     def _open(self, sealed: SealedIntegration) -> Integration:
         def open_column(column: str) -> Any:
             ciphertext = getattr(sealed, column)
             if ciphertext is None:
                 return None
-            return self._vault.open_json(ciphertext, context=f"{sealed.credential_set}:{column}")
+            context = contexts.integration_secret(sealed.credential_set, column)
+            return self._vault.open_json(ciphertext, context=context)
 
         return Integration(
             row_id=sealed.row_id,

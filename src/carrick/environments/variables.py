@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from carrick.store import environments as table
 from carrick.store.unit import Store, Tx
-from carrick.vault import Vault
+from carrick.vault import Vault, contexts
 
 
 class Variables:
@@ -41,7 +41,7 @@ class Variables:
         await self._store.write(unit)
 
     def _seal(self, environment_id: int, name: str, value: str) -> bytes:
-        return self._vault.seal(value.encode(), context=_context(environment_id, name))
+        return self._vault.seal(value.encode(), context=contexts.variable(environment_id, name))
 
     async def _open(
         self, environment_id: int, names: Sequence[str] | None
@@ -49,11 +49,9 @@ class Variables:
         async def unit(tx: Tx) -> list[tuple[str, bytes]]:
             return await table.list_variables(tx, environment_id, names)
 
-        return [
-            (name, self._vault.open(value, context=_context(environment_id, name)).decode())
-            for name, value in await self._store.read(unit)
-        ]
+        def opened(name: str, value: bytes) -> str:
+            context = contexts.variable(environment_id, name)
+            return self._vault.open(value, context=context).decode()
 
-
-def _context(environment_id: int, name: str) -> str:
-    return f"variable:{environment_id}:{name}"
+        found = await self._store.read(unit)
+        return [(name, opened(name, value)) for name, value in found]

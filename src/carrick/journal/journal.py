@@ -22,7 +22,7 @@ from carrick.model.faults import NO_FAULTS, Faults, Point
 from carrick.store import journal as entries
 from carrick.store.journal import Entry, EntryState
 from carrick.store.unit import Store, Tx
-from carrick.vault import Vault
+from carrick.vault import Vault, contexts
 
 #: Name space of idempotency keys: any fixed UUID, it only has to stay the same.
 _NAMESPACE = uuid.UUID("6f0a6a52-5a0e-4c55-9c3e-2f6f3c1d9b57")
@@ -60,7 +60,7 @@ class WriteKey:
     @property
     def context(self) -> str:
         """What the sealed answer is bound to."""
-        return f"journal:{self.run_id}:{self.key}"
+        return contexts.journal_answer(self.run_id, self.key)
 
 
 @dataclass(frozen=True)
@@ -253,7 +253,7 @@ class Journal:
             unknown = entry.state is EntryState.SENDING
             data = None
             if not unknown and entry.answer is not None:
-                answer = self.open(f"journal:{entry.run_id}:{entry.key}", entry.answer)
+                answer = self.open(contexts.journal_answer(entry.run_id, entry.key), entry.answer)
                 data = _data(answer.body)
             found.append(
                 Effect(

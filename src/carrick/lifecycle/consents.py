@@ -18,7 +18,7 @@ from carrick.model.faults import Point
 from carrick.store import oauth_states as table
 from carrick.store.oauth_states import OAuthState
 from carrick.store.unit import Tx
-from carrick.vault import hash_token
+from carrick.vault import contexts, hash_token
 
 #: How long a person may take at the consent page.
 LIFETIME = timedelta(minutes=10)
@@ -90,7 +90,8 @@ class Consents:
 
     def sealed(self, state: str, kept: Mapping[str, Any]) -> bytes:
         """Seal what is kept of a flow; it opens for its state alone."""
-        return self._rooms.vault.seal_json(dict(kept), context=_context(hash_token(state)))
+        context = contexts.oauth_state(hash_token(state))
+        return self._rooms.vault.seal_json(dict(kept), context=context)
 
     async def put(self, waiting: OAuthState) -> None:
         """Remember a flow until its browser comes back."""
@@ -115,7 +116,7 @@ class Consents:
         if stored is None:
             raise OAuthStateUnknown
         await rooms.faults.reached(Point.OAUTH_STATE_TAKEN)
-        kept = rooms.vault.open_json(stored.request, context=_context(state_hash))
+        kept = rooms.vault.open_json(stored.request, context=contexts.oauth_state(state_hash))
         environment = await rooms.environments.get(stored.environment_id)
         return Pending(
             state=stored,
@@ -157,7 +158,3 @@ def kept_consent(consent: Consent) -> dict[str, Any]:
     fields = {name: value for name, value in vars(consent).items() if name != "state"}
     maps = {name: dict(value) for name, value in fields.items() if isinstance(value, Mapping)}
     return {**fields, **maps}
-
-
-def _context(state_hash: str) -> str:
-    return f"oauth_state:{state_hash}"

@@ -31,6 +31,7 @@ from carrick.store import mailboxes
 from carrick.store.events import EventRow, EventState
 from carrick.store.mailboxes import Lease, Mailbox
 from carrick.store.unit import Tx
+from carrick.vault import contexts
 
 #: Interruptions after which a run gets a process of its own.
 _ALONE_AFTER = 2
@@ -162,7 +163,8 @@ class Drain:
         rooms = self._rooms
         previous = None
         if event.previous is not None:
-            previous = rooms.vault.open_json(event.previous, context=f"previous:{event.run_id}")
+            context = contexts.previous(event.run_id)
+            previous = rooms.vault.open_json(event.previous, context=context)
         return Attempt(
             function=function,
             run_id=event.run_id,

@@ -13,6 +13,7 @@ from carrick.operations import Opening
 from carrick.store import events as event_rows
 from carrick.store.events import EventRow, NewEvent
 from carrick.store.unit import Tx
+from carrick.vault import contexts
 
 _ACTION = {
     Event.VALIDATE_CONNECTION: "validate_connection",
@@ -43,7 +44,7 @@ async def write_events(
         operation_id = await rooms.operations.open_in(tx, opening(connection, function, occasion))
         sealed = None
         if previous is not None:
-            sealed = rooms.vault.seal_json(dict(previous), context=f"previous:{run_id}")
+            sealed = rooms.vault.seal_json(dict(previous), context=contexts.previous(run_id))
         new.append(
             NewEvent(
                 event=function.event,

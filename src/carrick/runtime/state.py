@@ -8,7 +8,7 @@ from carrick.errors import CheckpointTooLarge
 from carrick.runtime.subjects import Subject
 from carrick.store import run_state
 from carrick.store.unit import Store, Tx
-from carrick.vault import Vault
+from carrick.vault import Vault, contexts
 
 _MAX_CHECKPOINT = 16 * 1024
 
@@ -38,7 +38,7 @@ class RunState:
         self._checkpoint: Any = None
 
     def _checkpoint_context(self) -> str:
-        return f"checkpoint:{self._connection_row_id}:{self._function}"
+        return contexts.checkpoint(self._connection_row_id, self._function)
 
     async def get_checkpoint(self, _params: dict[str, Any]) -> Any:
         """Return the function's checkpoint, or `None`."""

@@ -1,8 +1,8 @@
 """The only room with keys: seals what is stored, keeps the key file, hashes tokens."""
 
-from carrick.vault.keyfile import KeyFile
+from carrick.vault.keyfile import KeyFile, changing
 from carrick.vault.opening import KEY_FILE_NAME, OpenedVault, open_vault
-from carrick.vault.seal import KEY_BYTES, Vault, hash_token, key_id, new_key
+from carrick.vault.seal import KEY_BYTES, Vault, hash_token, header_of, key_id, new_key
 
 __all__ = [
     "KEY_BYTES",
@@ -10,7 +10,9 @@ __all__ = [
     "KeyFile",
     "OpenedVault",
     "Vault",
+    "changing",
     "hash_token",
+    "header_of",
     "key_id",
     "new_key",
     "open_vault",

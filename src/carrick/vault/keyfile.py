@@ -9,11 +9,12 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
+import fcntl
 import json
 import os
 import stat
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -66,6 +67,15 @@ class KeyFile:
         self.encryption_keys[self.active] = key
         return self.active
 
+    def add_secret_keys(self, keys: Mapping[str, str]) -> None:
+        """Write API keys to the file, by environment; what else was written there stays."""
+        with changing(self.path) as current:
+            self.encryption_keys = {**self.encryption_keys, **current.encryption_keys}
+            self.active = current.active or self.active
+            self.secret_keys = {**current.secret_keys, **self.secret_keys, **keys}
+            current.encryption_keys, current.active = self.encryption_keys, self.active
+            current.secret_keys = self.secret_keys
+
     def save(self) -> None:
         """Replace the file: complete and on disk, or not at all; readable by its owner alone."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -97,6 +107,24 @@ class KeyFile:
         lines.append("\n# The API key of each environment, for the command line on this machine.\n")
         lines.append(_toml_table("secret_keys", self.secret_keys))
         return "".join(lines)
+
+
+@contextlib.contextmanager
+def changing(path: Path) -> Iterator[KeyFile]:
+    """Read a key file, and write what is changed; others who change it wait meanwhile.
+
+    Raises:
+        SettingsInvalid: The file is not what this program writes.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        keyfile = KeyFile.load(path)
+        yield keyfile
+        keyfile.save()
+    finally:
+        os.close(directory)
 
 
 def _table(values: Mapping[str, object], name: str) -> list[tuple[str, str]]:

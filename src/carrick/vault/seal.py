@@ -51,20 +51,47 @@ class Vault:
         Raises:
             SettingsInvalid: A key has the wrong length, or the active one is not among them.
         """
-        if active not in keys:
-            raise SettingsInvalid(f"The active encryption key {active!r} is not among the keys.")
+        self._ciphers: dict[str, AESGCM] = {}
+        self.learn(keys)
+        self.seal_with(active)
+
+    @property
+    def active(self) -> str:
+        """The id of the key that seals."""
+        return self._active
+
+    @property
+    def known(self) -> frozenset[str]:
+        """The ids of the keys that open."""
+        return frozenset(self._ciphers)
+
+    def learn(self, keys: Mapping[str, bytes]) -> None:
+        """Open with further keys, by id; none is forgotten before the process ends.
+
+        Raises:
+            SettingsInvalid: A key has the wrong length.
+        """
         for name, key in keys.items():
             if len(key) != KEY_BYTES:
                 raise SettingsInvalid(f"Encryption key {name!r} is not {KEY_BYTES} bytes long.")
-        self._ciphers = {name: AESGCM(key) for name, key in keys.items()}
-        self.active = active
-        self._header = _header(active)
+        self._ciphers.update({name: AESGCM(key) for name, key in keys.items()})
+
+    def seal_with(self, active: str) -> None:
+        """Seal with another key from now on.
+
+        Raises:
+            SettingsInvalid: It is not among the vault's.
+        """
+        if active not in self._ciphers:
+            raise SettingsInvalid(f"The active encryption key {active!r} is not among the keys.")
+        self._active = active
+        self._header = header_of(active)
 
     def seal(self, plaintext: bytes, *, context: str) -> bytes:
         """Encrypt with the active key, bound to a context."""
         nonce = os.urandom(_NONCE_BYTES)
         bound = self._header + context.encode()
-        return self._header + nonce + self._ciphers[self.active].encrypt(nonce, plaintext, bound)
+        return self._header + nonce + self._ciphers[self._active].encrypt(nonce, plaintext, bound)
 
     def open(self, ciphertext: bytes, *, context: str) -> bytes:
         """Decrypt what was sealed with the same context.
@@ -115,14 +142,19 @@ class Vault:
 
     def needs_reseal(self, ciphertext: bytes) -> bool:
         """Whether it was sealed with another key than the active one."""
-        return _read_header(ciphertext)[0] != self.active
+        return _read_header(ciphertext)[0] != self._active
 
     def reseal(self, ciphertext: bytes, *, context: str) -> bytes:
         """Decrypt with whichever key fits and encrypt with the active one."""
         return self.seal(self.open(ciphertext, context=context), context=context)
 
 
-def _header(name: str) -> bytes:
+def header_of(name: str) -> bytes:
+    """Return how everything begins that is sealed with a key.
+
+    Raises:
+        SettingsInvalid: The key's id is empty or too long.
+    """
     encoded = name.encode()
     if not 0 < len(encoded) < 256:
         raise SettingsInvalid("The id of an encryption key must have 1 to 255 bytes.")
