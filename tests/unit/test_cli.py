@@ -79,6 +79,8 @@ def test_the_commands_are_these() -> None:
         "integrations delete",
         "integrations list",
         "keys create",
+        "keys forget",
+        "keys rotate",
         "keys show",
         "migrate",
         "notifications list",

@@ -129,7 +129,8 @@ def _add_keys(directory: Path, keys: Path) -> None:
     given, present = KeyFile.load(keys), KeyFile.load(directory / KEY_FILE_NAME)
     present.encryption_keys = {**present.encryption_keys, **given.encryption_keys}
     present.secret_keys = {**present.secret_keys, **given.secret_keys}
-    present.active = given.active or present.active
+    # A key that was rotated in here since stays the one that new secrets are to have.
+    present.active = present.active or given.active
     if present.path.exists():
         shutil.copy2(present.path, present.path.with_name(f"{KEY_FILE_NAME}.before"))
     present.save()

@@ -64,6 +64,7 @@ class Ground:
     clock: Clock
     chance: Chance
     faults: Faults
+    node_id: str
 
 
 @dataclass(frozen=True)
@@ -211,7 +212,7 @@ def build_rooms(ground: Ground, tenants: Tenants, wake: Wake, timing: Timing) ->
         ),
         wake=wake,
         progress=Progress(),
-        node_id=f"node-{ground.chance.token_hex(6)}",
+        node_id=ground.node_id,
         timing=timing,
         faults=ground.faults,
     )

@@ -30,6 +30,7 @@ from carrick.app.building import (
 )
 from carrick.app.clockwatch import ClockWatch
 from carrick.app.housekeeping import Housekeeping
+from carrick.app.keyring import Keyring
 from carrick.app.stores import key_in_use, only_server, opened_store
 from carrick.egress import Egress, EgressPolicy
 from carrick.errors import CarrickError
@@ -95,7 +96,11 @@ async def running(
         )
         stack.push_async_callback(egress.close)
         joint = JoinedEngine()
-        ground = Ground(settings, store, opened, egress, clock, chance, faults)
+        node_id = f"node-{chance.token_hex(6)}"
+        keyring = Keyring(store, opened, clock, node_id)
+        await keyring.join()
+        stack.push_async_callback(keyring.leave)
+        ground = Ground(settings, store, opened, egress, clock, chance, faults, node_id)
         tenants = await build_tenants(ground)
         rooms = build_rooms(ground, tenants, joint, timing or Timing())
         signals = Signals(store, clock, _POPUPS) if store.is_postgres else None
@@ -106,7 +111,7 @@ async def running(
         await _settle_estates(store)
         await faults.reached(Point.ESTATES_SETTLED)
         await services.lifecycle.warmth.refresh()
-        for loop in _loops(ground, tenants, rooms, services):
+        for loop in (keyring.run, *_loops(ground, tenants, rooms, services)):
             _begin(stack, _kept_going(loop, clock))
         if shared is not None:
             _begin(stack, _kept_going(partial(shared.follow, store), clock))

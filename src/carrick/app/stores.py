@@ -41,6 +41,18 @@ def only_server(data_dir: Path) -> Iterator[None]:
         yield
 
 
+def is_served(data_dir: Path) -> bool:
+    """Whether a server holds a data directory."""
+    try:
+        with (data_dir / "server.lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
 @contextlib.asynccontextmanager
 async def opened_store(
     settings: Settings, clock: Clock, *, migrated: bool, faults: Faults = NO_FAULTS

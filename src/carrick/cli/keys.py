@@ -1,4 +1,4 @@
-"""`carrick keys`: the API key this machine uses, and making further ones."""
+"""`carrick keys`: the API key this machine uses, making further ones, and the encryption key."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from carrick.cli import encryption
 from carrick.cli.access import EnvironmentOption, JsonOption
 
 if TYPE_CHECKING:
@@ -16,15 +17,17 @@ if TYPE_CHECKING:
 
 def group() -> typer.Typer:
     """Build the group of commands."""
-    app = typer.Typer(name="keys", help="API keys on this machine.")
+    app = typer.Typer(name="keys", help="API keys on this machine, and the encryption key.")
     app.callback()(_group)
     app.command("show")(show)
     app.command("create")(create)
+    app.command("rotate")(encryption.rotate)
+    app.command("forget")(encryption.forget)
     return app
 
 
 def _group() -> None:
-    """API keys on this machine."""
+    """API keys on this machine, and the encryption key."""
 
 
 def show(environment: EnvironmentOption = "dev", as_json: JsonOption = False) -> None:

@@ -94,7 +94,14 @@ from carrick.errors.requests import (
     ResourceCapped,
     TooManyRequests,
 )
-from carrick.errors.setup import CiphertextInvalid, KeyMissing, ProvidersInvalid, SettingsInvalid
+from carrick.errors.setup import (
+    CiphertextInvalid,
+    KeyLacking,
+    KeyMissing,
+    ProvidersInvalid,
+    RotationUnfinished,
+    SettingsInvalid,
+)
 from carrick.errors.sign_in import (
     OAuthCallbackInvalid,
     OAuthCookieMismatch,
@@ -152,6 +159,7 @@ __all__ = [
     "InvalidQuery",
     "InvalidSecretKeyFormat",
     "InvalidSessionTokenFormat",
+    "KeyLacking",
     "KeyMissing",
     "MalformedAuthHeader",
     "MetadataChanged",
@@ -187,6 +195,7 @@ __all__ = [
     "RemovalNotConfirmed",
     "ResourceCapped",
     "ResultLost",
+    "RotationUnfinished",
     "SettingsInvalid",
     "SigningKeyInvalid",
     "StoreDamaged",

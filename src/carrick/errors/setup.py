@@ -23,6 +23,18 @@ class KeyMissing(SettingsInvalid):
     code = "encryption_key_missing"
 
 
+class KeyLacking(SettingsInvalid):
+    """An encryption key that is in use is not there."""
+
+    code = "encryption_key_lacking"
+
+
+class RotationUnfinished(CarrickError):
+    """Not everything stored could be encrypted with the new key."""
+
+    code = "rotation_unfinished"
+
+
 class CiphertextInvalid(CarrickError):
     """A stored secret cannot be decrypted with the keys this server has."""
 
