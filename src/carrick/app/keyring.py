@@ -6,6 +6,7 @@ when it starts and whenever that changes; `carrick keys rotate` waits until all 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import platform
 
@@ -19,6 +20,8 @@ from carrick.vault import KeyFile, OpenedVault, Vault
 
 #: Seconds between two looks at which key seals.
 _LOOK_S = 1.0
+#: Seconds a database gets to hear that a server has ended.
+_LEAVING_S = 1.0
 #: Seconds after which a node of several says again that it is there.
 _SAY_S = 15.0
 
@@ -84,8 +87,10 @@ class Keyring:
 
     async def leave(self) -> None:
         """Say that this server has ended."""
-        with contextlib.suppress(CarrickError):
-            await self._store.write(lambda tx: key_use.leave(tx, self._node_id))
+        # A database that is silent must not hold up an end: it forgets this server in a minute.
+        with contextlib.suppress(CarrickError, TimeoutError):
+            async with asyncio.timeout(_LEAVING_S):
+                await self._store.write(lambda tx: key_use.leave(tx, self._node_id))
 
     async def _join_in(self, tx: Tx) -> None:
         await key_use.sweep(tx, all_nodes=not tx.is_postgres)
