@@ -52,9 +52,9 @@ def told(outcome: Outcome, storm: Storm) -> list[str]:
         f"events      {verdict.events}",
         f"resent      {verdict.resent} (outcome unknown, same Idempotency-Key)",
     ]
-    for name in ("lost", "duplicated", "orphaned", "wrong"):
+    for name in ("handed_over", "lost", "duplicated", "orphaned", "wrong"):
         found = getattr(verdict, name)
-        lines.append(f"{name:<11} {len(found)}")
+        lines.append(f"{name.replace('_', ' '):<11} {len(found)}")
         lines += [f"            {line}" for line in found[:_SHOWN]]
     return lines + verdict.history
 

@@ -24,6 +24,8 @@ class Verdict:
     events: int = 0
     #: Writes that were sent again because their outcome was unknown, under the same key.
     resent: int = 0
+    #: What failed or was parked because it was killed too often; a person had it run again.
+    handed_over: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
     duplicated: list[str] = field(default_factory=list)
     orphaned: list[str] = field(default_factory=list)
@@ -50,17 +52,28 @@ async def settled(server: ServerProcess, ledger: Ledger, *, within_s: float) -> 
     return False
 
 
-async def retry_refused(server: ServerProcess, ledger: Ledger) -> None:
-    """Run setups again that failed while their connection's credentials were refused.
+async def see_to_what_waits(server: ServerProcess, ledger: Ledger) -> list[str]:
+    """Do a person's part, and return what was handed over to one because it was killed too often.
 
-    That is a person's part: the operation is failed and shows it, and the connection is well again.
+    Setups run again that failed, be it while their connection's credentials were refused; parked
+    cleanups are retried. Each of them shows itself as failed or parked, and the app was told.
     """
+    handed_over = []
     for operation in await server.operations(state="failed", type="events"):
         known = ledger.connections.get(operation["connection_id"])
-        if known is None or not known.is_live or not known.was_refused:
+        is_setup = operation["action"] == "post_connection_creation"
+        if known is None or not known.is_live or not is_setup:
             continue
-        if operation["action"] == "post_connection_creation":
-            await server.call("POST", f"/operations/{operation['id']}/retry", {})
+        if not known.was_refused:
+            handed_over.append(f"{known.connection_id}: its setup failed")
+        await server.call("POST", f"/operations/{operation['id']}/retry", {})
+    handed_over += [
+        f"{cleanup['connection_id']}: its cleanup {cleanup['error_message']}"
+        for cleanup in await server.cleanups()
+        if cleanup["state"] == "parked"
+    ]
+    await server.call("POST", "/cleanups/retry", {})
+    return handed_over
 
 
 async def reconcile(server: ServerProcess, provider: FakeProvider, ledger: Ledger) -> Verdict:
@@ -87,9 +100,9 @@ async def reconcile(server: ServerProcess, provider: FakeProvider, ledger: Ledge
         if not told[known.connection_id]:
             verdict.lost.append(f"{known.connection_id}: the app was not told of its creation")
     for parked in await server.cleanups():
-        verdict.lost.append(f"a cleanup is left: {parked}")
+        verdict.lost.append(f"{parked['connection_id']}: a cleanup is left: {parked}")
     for operation in await server.operations(state="running"):
-        verdict.lost.append(f"never ended: {operation}")
+        verdict.lost.append(f"{operation['connection_id']}: never ended: {operation}")
     verdict.history = await _history(server, provider, verdict)
     gone = sum(not known.is_live for known in ledger.connections.values())
     verdict.events = len(ledger.connections) + gone

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.chaos.clients import App, Ledger
 from tests.chaos.nodes import Nodes, plan
-from tests.chaos.reconcile import Verdict, reconcile, retry_refused, settled
+from tests.chaos.reconcile import Verdict, reconcile, see_to_what_waits, settled
 from tests.lifecycle.house import VALIDATE
 
 from carrick.testing.fake_provider import FakeProvider
@@ -85,9 +85,10 @@ async def run(directory: Path, database_url: str | None, storm: Storm) -> Outcom
             await _blow(nodes, provider, ledger, storm, chance)
             server = nodes.servers[0]
             await settled(server, ledger, within_s=90)
-            await retry_refused(server, ledger)
+            handed_over = await see_to_what_waits(server, ledger)
             await settled(server, ledger, within_s=90)
             verdict = await reconcile(server, provider, ledger)
+            verdict.handed_over = handed_over
         finally:
             await nodes.close()
     return Outcome(nodes.kills_of_runners, nodes.kills_of_nodes, dict(ledger.answers), verdict)
