@@ -26,6 +26,9 @@ from pydantic import (
 from carrick.errors import SettingsInvalid
 
 _PREFIX = "CARRICK_"
+#: What an embedded server calls its files in the data directory.
+DATABASE_NAME = "carrick.db"
+KEY_FILE_NAME = "keys.toml"
 #: Settings with one variable for each environment.
 _PER_ENVIRONMENT = {"secret_keys": "secret_key", "webhook_urls": "webhook_url"}
 
@@ -112,6 +115,16 @@ class Settings(BaseModel):
         description="Address for notifications per environment: CARRICK_WEBHOOK_URL_<NAME>.",
     )
     server_url: str | None = Field(None, description="Server the command line talks to.")
+
+    @property
+    def database_file(self) -> Path:
+        """Where an embedded store lies."""
+        return self.data_dir / DATABASE_NAME
+
+    @property
+    def key_file(self) -> Path:
+        """Where keys lie that were made here."""
+        return self.data_dir / KEY_FILE_NAME
 
     @property
     def base_url(self) -> str:

@@ -9,15 +9,14 @@ from pathlib import Path
 
 from carrick.app.stores import LOCK_NAME, only_server
 from carrick.errors import BackupInvalid, CiphertextInvalid, SettingsInvalid
-from carrick.settings import Settings
+from carrick.settings import DATABASE_NAME, KEY_FILE_NAME, Settings
 from carrick.store import snapshot
 from carrick.store.snapshot import Snapshot
-from carrick.vault import KEY_FILE_NAME, KeyFile, Vault, open_vault
+from carrick.vault import KeyFile, Vault, open_vault
 
-_DATABASE = "carrick.db"
 #: What a data directory holds under names of ours; a copy in their place would be the end of it.
 _OF_A_SERVER = frozenset(
-    {_DATABASE, f"{_DATABASE}-wal", f"{_DATABASE}-shm", KEY_FILE_NAME, LOCK_NAME}
+    {DATABASE_NAME, f"{DATABASE_NAME}-wal", f"{DATABASE_NAME}-shm", KEY_FILE_NAME, LOCK_NAME}
 )
 
 
@@ -43,7 +42,7 @@ def back_up(settings: Settings, target: Path, *, with_keys: bool, force: bool = 
         SettingsInvalid: There is no embedded store, or the copy cannot lie there.
         BackupInvalid: The database is damaged.
     """
-    source = _embedded(settings) / _DATABASE
+    source = _embedded(settings) / DATABASE_NAME
     if not source.is_file():
         raise SettingsInvalid(f"There is no database in {source.parent.absolute()} to back up.")
     for made in (target, keys_beside(target)) if with_keys else (target,):
@@ -75,7 +74,7 @@ def restore(
     """
     directory = _embedded(settings)
     with only_server(directory):
-        target = directory / _DATABASE
+        target = directory / DATABASE_NAME
         kept_as = None
         if target.exists():
             if not force:
@@ -83,7 +82,7 @@ def restore(
                     f"There is a database in {directory.absolute()} already. --force replaces it "
                     "and keeps it under another name; --data-dir names another directory."
                 )
-            kept_as = target.with_name(f"{_DATABASE}.before-{now:%Y%m%dT%H%M%S}")
+            kept_as = target.with_name(f"{DATABASE_NAME}.before-{now:%Y%m%dT%H%M%S}")
         found = snapshot.inspect(source)
         if keys is not None:
             _add_keys(directory, keys)
@@ -151,14 +150,14 @@ def _demand_keys(settings: Settings, found: Snapshot) -> None:
         if vault is None or not vault.has(name):
             raise BackupInvalid(
                 f"{found.path} is encrypted with key {name}, which is neither in "
-                f"{settings.data_dir / KEY_FILE_NAME} nor in CARRICK_ENCRYPTION_KEY. "
+                f"{settings.key_file} nor in CARRICK_ENCRYPTION_KEY. "
                 "Pass the key file that was kept with it: --keys FILE."
             )
 
 
 def _vault(settings: Settings) -> Vault | None:
     """Open the vault, unless that would have to make a key."""
-    keys = KeyFile.load(settings.data_dir / KEY_FILE_NAME)
+    keys = KeyFile.load(settings.key_file)
     if settings.encryption_key is None and keys.active is None:
         return None
     return open_vault(settings, is_postgres=False).vault

@@ -168,7 +168,7 @@ class Rotation:
     def _key_file(self) -> Path | None:
         if self._store.is_postgres or self._settings.encryption_key is not None:
             return None
-        return self._settings.data_dir / "keys.toml"
+        return self._settings.key_file
 
     def _made(self) -> tuple[str, Path]:
         if self._key_file is None:

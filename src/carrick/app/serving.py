@@ -178,7 +178,7 @@ def _say(app: App, listening: socket.socket) -> None:
     lines = [f"Carrick is listening on {url}"]
     if settings.database_url is None:
         lines.append(f"Data is kept in {settings.data_dir.absolute()}")
-    keyfile = settings.data_dir.absolute() / "keys.toml"
+    keyfile = settings.key_file.absolute()
     if app.vault.created:
         lines.append(
             f"An encryption key was made: keep a copy of {keyfile}, data is lost without it"

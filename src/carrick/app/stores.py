@@ -44,7 +44,7 @@ def only_server(data_dir: Path) -> Iterator[None]:
 def is_served(data_dir: Path) -> bool:
     """Whether a server holds a data directory."""
     try:
-        with (data_dir / "server.lock").open() as lock:
+        with (data_dir / LOCK_NAME).open() as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False
@@ -71,7 +71,7 @@ async def opened_store(
         SettingsInvalid: A pooler in between gives transactions of one connection to several.
     """
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    url = settings.database_url or sqlite_url(settings.data_dir / "carrick.db")
+    url = settings.database_url or sqlite_url(settings.database_file)
     store = open_store(url, clock, faults)
     await store.start()
     try:

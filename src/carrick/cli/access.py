@@ -49,7 +49,7 @@ def secret_key(environment: str, given: Settings) -> str:
     for known, key in given.secret_keys.items():
         if _plain(known) == name:
             return key.get_secret_value()
-    path = given.data_dir / "keys.toml"
+    path = given.key_file
     for known, text in _keys_in(path).items():
         if _plain(known) == name:
             return text

@@ -87,8 +87,6 @@ def _contents(taken: Snapshot) -> str:
 
 
 def _keys_of(given: Settings) -> str:
-    from carrick.vault import KEY_FILE_NAME
-
     if given.encryption_key is not None:
         return "CARRICK_ENCRYPTION_KEY"
-    return str(given.data_dir.absolute() / KEY_FILE_NAME)
+    return str(given.key_file.absolute())

@@ -106,7 +106,7 @@ def _data_dir(path: Path) -> Finding:
 
 
 def _keys(given: Settings) -> Finding:
-    path = given.data_dir.absolute() / "keys.toml"
+    path = given.key_file.absolute()
     if path.exists():
         if path.stat().st_mode & 0o077:
             return Finding("keys", "bad", f"others can read {path}: chmod 600 it")

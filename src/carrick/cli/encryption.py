@@ -99,7 +99,7 @@ async def _run(data_dir: Path | None, action: Callable[[Rotation], Awaitable[T]]
     from carrick.store.clocks import DatabaseClock
 
     given = settings(data_dir=data_dir)
-    if given.database_url is None and not (given.data_dir / "carrick.db").exists():
+    if given.database_url is None and not given.database_file.exists():
         raise SettingsInvalid(f"There is no database in {given.data_dir.absolute()}.")
     clock = DatabaseClock(SystemClock())
     async with opened_store(given, clock, migrated=False) as store:

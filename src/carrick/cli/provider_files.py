@@ -106,7 +106,7 @@ async def whole_catalogue(settings: Settings, *, own_file: bool = True) -> Catal
 @contextlib.asynccontextmanager
 async def _store_as_it_is(settings: Settings) -> AsyncIterator[Store | None]:
     """Open the store for reading, if there is one that this version can read; make none."""
-    path = settings.data_dir / "carrick.db"
+    path = settings.database_file
     if settings.database_url is None and not path.exists():
         yield None
         return

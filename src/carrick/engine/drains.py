@@ -75,12 +75,8 @@ class Drains:
             self._crowded.add(mailbox.integration_row_id)
             return False
         waiting[mailbox.connection_row_id] = None
-        self._begin_what_may(mailbox.integration_row_id)
+        self.begin_what_may(mailbox.integration_row_id)
         return True
-
-    def begin_what_may(self) -> None:
-        """Begin everything that waits here and has a turn now."""
-        self._begin_what_may()
 
     async def finish(self, limit_s: float) -> None:
         """Begin nothing more, wait for what is running, then cancel what is left at the limit."""
@@ -104,8 +100,12 @@ class Drains:
 
     # --- turns ------------------------------------------------------------------------------
 
-    def _begin_what_may(self, first: int | None = None) -> None:
-        """Begin what has a turn now, the integrations taking theirs one after another."""
+    def begin_what_may(self, first: int | None = None) -> None:
+        """Begin what has a turn now, the integrations taking theirs one after another.
+
+        Args:
+            first: Look at that integration alone, if something of it waits here.
+        """
         may = [first] if first in self._waiting else list(self._waiting)
         while may:
             may = [integration for integration in may if self._begin_one(integration)]
@@ -144,7 +144,7 @@ class Drains:
     async def _ring(self, wait_s: float) -> None:
         await self._clock.sleep(wait_s)
         self._alarm, self._alarm_at = None, math.inf
-        self._begin_what_may()
+        self.begin_what_may()
 
     # --- one drain --------------------------------------------------------------------------
 
@@ -160,7 +160,7 @@ class Drains:
             del self._running[connection_row_id]
             self._wanted_again.discard(connection_row_id)
             self._turns.give_back(mailbox.integration_row_id)
-            self._begin_what_may()
+            self.begin_what_may()
 
     async def _look(self, connection_row_id: int) -> None:
         try:

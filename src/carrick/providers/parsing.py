@@ -96,8 +96,10 @@ def _demand_plain(entry: Any, left: int) -> int:
 
 def _demand_scalar(value: Any) -> None:
     if isinstance(value, str):
-        if any("\ud800" <= letter <= "\udfff" for letter in value):
-            raise ValueError("holds half of a surrogate pair, which is no text")
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise ValueError("holds half of a surrogate pair, which is no text") from None
     elif isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"holds {value}, which is no number")
     elif not isinstance(value, bool | int | float | None):

@@ -77,15 +77,8 @@ async def end_rotation(tx: Tx) -> None:
 
 async def used(tx: Tx) -> dict[str, datetime | None]:
     """Return which keys may have sealed something that is stored, and until when they sealed."""
-    rows = await tx.rows(
-        select(store_facts.c.name, store_facts.c.value).where(
-            store_facts.c.name.startswith(_USED, autoescape=True)
-        )
-    )
-    return {
-        row.name.removeprefix(_USED): datetime.fromisoformat(row.value) if row.value else None
-        for row in rows
-    }
+    found = await _all_of(tx, _USED)
+    return {key: datetime.fromisoformat(until) if until else None for key, until in found.items()}
 
 
 async def forget(tx: Tx, keys: Iterable[str]) -> None:
@@ -105,12 +98,7 @@ async def nodes(tx: Tx) -> list[KeyNode]:
 
     The one server of a SQLite file says so once; whether it lives is told by its lock.
     """
-    rows = await tx.rows(
-        select(store_facts.c.name, store_facts.c.value)
-        .where(store_facts.c.name.startswith(_NODE, autoescape=True))
-        .order_by(store_facts.c.name)
-    )
-    found = [_node(row.name, row.value) for row in rows]
+    found = [_node(*one) for one in (await _all_of(tx, _NODE)).items()]
     since = tx.now - timedelta(seconds=LIVES_S)
     return [node for node in found if not tx.is_postgres or node.seen_at > since]
 
@@ -122,25 +110,32 @@ async def leave(tx: Tx, node_id: str) -> None:
 
 async def sweep(tx: Tx, *, all_nodes: bool) -> None:
     """Remove what dead nodes have left: of all, or of those silent for an hour."""
-    mine = store_facts.c.name.startswith(_NODE, autoescape=True)
-    if all_nodes:
-        await tx.execute(delete(store_facts).where(mine))
-        return
-    rows = await tx.rows(select(store_facts.c.name, store_facts.c.value).where(mine))
+    found = [_node(*one) for one in (await _all_of(tx, _NODE)).items()]
     since = tx.now - timedelta(hours=1)
-    dead = [row.name for row in rows if _node(row.name, row.value).seen_at < since]
+    dead = [_NODE + node.node_id for node in found if all_nodes or node.seen_at < since]
     await tx.execute(delete(store_facts).where(store_facts.c.name.in_(dead)))
 
 
-def _node(name: str, value: str) -> KeyNode:
+def _node(node_id: str, value: str) -> KeyNode:
     said = json.loads(value)
     return KeyNode(
-        node_id=name.removeprefix(_NODE),
+        node_id=node_id,
         host=said["host"],
         known=frozenset(said["known"]),
         sealing=said["sealing"],
         seen_at=datetime.fromisoformat(said["at"]),
     )
+
+
+async def _all_of(tx: Tx, kind: str) -> dict[str, str]:
+    """Return the facts of one kind, in the order of what they are about."""
+    names = store_facts.c.name
+    rows = await tx.rows(
+        select(names, store_facts.c.value)
+        .where(names.startswith(kind, autoescape=True))
+        .order_by(names)
+    )
+    return {row.name.removeprefix(kind): row.value for row in rows}
 
 
 async def _get(tx: Tx, name: str) -> str | None:

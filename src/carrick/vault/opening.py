@@ -7,11 +7,10 @@ import binascii
 from dataclasses import dataclass
 
 from carrick.errors import KeyMissing, SettingsInvalid
-from carrick.settings import Settings
+from carrick.settings import KEY_FILE_NAME, Settings
 from carrick.vault.keyfile import KeyFile
 from carrick.vault.seal import KEY_BYTES, Vault, key_id
 
-KEY_FILE_NAME = "keys.toml"
 _HOW = "Make one with: openssl rand -base64 32"
 
 
@@ -47,7 +46,7 @@ def open_vault(
         if not given:
             raise KeyMissing(f"{(KeyMissing.__doc__ or '').strip()} {_HOW}")
         return OpenedVault(Vault(given, next(iter(given))), None, created=False)
-    keyfile = KeyFile.load(settings.data_dir / KEY_FILE_NAME)
+    keyfile = KeyFile.load(settings.key_file)
     created = False
     if not given and keyfile.active is None and sealed_with is not None:
         raise KeyMissing(
