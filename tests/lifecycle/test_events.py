@@ -199,6 +199,22 @@ async def test_after_ten_interruptions_a_cleanup_is_parked(house: House) -> None
     assert len(house.provider.webhooks) == 1
 
 
+async def test_interruptions_are_counted_in_a_row(house: House) -> None:
+    """An attempt that came to its end, even a bad one, ends the row."""
+    waits = CLEANUP.replace("waits=[0.01]", "waits=[3600]")
+    await house.deploy({"setup": SETUP, "cleanup": waits})
+    row_id = (await house.connect(house.provider.add_account("a"))).connection.row_id
+    await house.finished(row_id)
+    house.provider.fail("status", path="/webhooks/*", method="DELETE", times=2)
+    assert (await house.delete()).state == "retrying"
+    cleanup = (await house.events(row_id))[-1]
+    store, lifecycle = house.app.rooms.store, house.app.services.lifecycle
+    await store.write(lambda tx: event_rows.change(tx, cleanup.id, interruptions=9))
+    await lifecycle.retry_cleanup(house.environment.row_id, cleanup.id)
+    waiting = (await house.until(row_id, lambda events: events[-1].attempt == 2))[-1]
+    assert (waiting.state.value, waiting.interruptions) == ("waiting", 0)
+
+
 async def test_validation_never_waits_behind_setups(house: House) -> None:
     """With every setup of two hundred connections hanging, a live user still connects."""
     account = house.provider.add_account("a")

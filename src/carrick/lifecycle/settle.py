@@ -33,7 +33,7 @@ from carrick.store.events import EventRow, EventState
 from carrick.store.mailboxes import Lease
 from carrick.store.unit import Tx
 
-#: Interruptions after which an event fails or parks.
+#: Interruptions in a row after which an event fails or parks.
 MAX_INTERRUPTIONS = 10
 #: Waits vary by this fraction, so that many retries do not come at once.
 _JITTER = 0.2
@@ -82,7 +82,7 @@ class Settle:
         self._delete = delete
 
     def too_often_interrupted(self, event: EventRow) -> bool:
-        """Whether an event was taken away from its runner so often that it is given up."""
+        """Whether an event was taken away from its runner so often in a row that it is given up."""
         return event.interruptions >= MAX_INTERRUPTIONS
 
     async def settle(
@@ -162,8 +162,15 @@ class Settle:
         if final:
             await self._give_up(tx, case, attempt)
         else:
-            wait_s = self._wait(outcome, declaration, attempt)
-            await self._again(tx, case, wait_s=wait_s, attempt=attempt)
+            # An attempt that came to its end shows that what interrupted earlier ones has passed.
+            interruptions = event.interruptions if isinstance(outcome, RunnerLost) else 0
+            await self._again(
+                tx,
+                case,
+                wait_s=self._wait(outcome, declaration, attempt),
+                attempt=attempt,
+                interruptions=interruptions,
+            )
 
     async def _give_up(self, tx: Tx, case: _Case, attempt: int) -> None:
         event, kind = case.event, error_kind(case.outcome)
