@@ -82,3 +82,24 @@ async def test_bubblewrap_hides_files_network_and_processes(tmp_path: Path) -> N
     assert isinstance(lost, RunnerLost)
     assert "status 3" in lost.reason
     await pool.close()
+
+
+@needs_bubblewrap
+@pytest.mark.parametrize(
+    ("body", "signal", "is_own_fault"),
+    [
+        ("import ctypes; ctypes.string_at(0)", "SIGSEGV", True),
+        ("os.kill(os.getpid(), 9)", "SIGKILL", False),
+    ],
+)
+async def test_bubblewrap_does_not_hide_the_signal_that_ended_a_process(
+    tmp_path: Path, body: str, signal: str, is_own_fault: bool
+) -> None:
+    """A crash is named as such; what SIGKILL ends is blamed on nobody, as without bubblewrap."""
+    write_function(tmp_path, "acme/on_events/f.py", body)
+    pool = make_pool(tmp_path, SystemClock(), isolation="bubblewrap")
+    outcome = await pool.run(job("f"), RecordingHost())
+    assert isinstance(outcome, RunnerLost)
+    assert outcome.own_fault == is_own_fault
+    assert outcome.reason.startswith(f"it was killed by {signal}")
+    await pool.close()

@@ -251,6 +251,18 @@ async def test_a_process_that_is_lost_is_the_fault_of_the_only_run_inside(
     assert await pool.run(job("fine"), RecordingHost()) == Succeeded()
 
 
+async def test_a_process_that_is_killed_from_outside_is_nobodys_fault(pool: RunnerPool) -> None:
+    """An operator, or a system that has no memory left: the run inside did not do it."""
+    gate = Gate()
+    run = asyncio.ensure_future(pool.run(job("call"), RecordingHost(on={"request": gate})))
+    await gate.arrived.acquire()
+    os.kill(pool.processes[0], signal.SIGKILL)
+    outcome = await run
+    assert isinstance(outcome, RunnerLost)
+    assert not outcome.own_fault
+    assert "SIGKILL" in outcome.reason
+
+
 async def test_a_process_that_is_lost_with_two_runs_blames_neither(pool: RunnerPool) -> None:
     """With a neighbour inside nobody can say whose crash it was."""
     gate = Gate()

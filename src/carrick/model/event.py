@@ -153,8 +153,8 @@ class TimedOut:
 class RunnerLost:
     """The runner died under the attempt, or never answered.
 
-    `own_fault` is true when nothing else ran in that process, so the attempt must have done it
-    (memory limit, `os._exit`, a crash in native code).
+    `own_fault` is true when nothing else ran in that process and nobody killed it from outside, so
+    the attempt must have done it (memory limit, `os._exit`, a crash in native code).
     """
 
     reason: str

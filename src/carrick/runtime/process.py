@@ -203,15 +203,17 @@ class RunnerProcess:
             exit_seen = asyncio.ensure_future(self._child.process.wait())
             await self._first_of(exit_seen, seconds=_LAST_BREATH_S)
             exit_seen.cancel()
+        has_exited = self._child.process.returncode is not None
         self._child.kill()
-        how, said = await self._child.wait()
+        end = await self._child.wait()
         if self._reason is None:
             # What one customer's run wrote is not for another's log.
-            self._reason = f"{how}: {said}" if said and self._voices <= 1 else how
+            self._reason = f"{end.how}: {end.said}" if end.said and self._voices <= 1 else end.how
         started = [one for one in self._assignments.values() if one.has_started]
+        own_fault = len(started) == 1 and not (has_exited and end.is_kill)
         for one in self._assignments.values():
             if one.has_started:
-                one.end(RunnerLost(self._reason, own_fault=len(started) == 1))
+                one.end(RunnerLost(self._reason, own_fault=own_fault))
             else:
                 one.end(NotStarted())
             one.gone.set()

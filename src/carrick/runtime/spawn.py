@@ -21,6 +21,8 @@ from carrick.runtime.limits import descendants
 #: Bytes of a process's own last words that are kept, and characters of them that are told.
 _KEPT_WORDS = 4096
 _TOLD_WORDS = 500
+#: Bubblewrap reports the signal that ended its child as an exit status, above this.
+_BY_SIGNAL = 128
 
 #: All that a runner finds in its environment. The hash seed is fixed so that a set is walked in the
 #: same order on every attempt: bodies built from one are then found again in the journal.
@@ -33,6 +35,17 @@ ENVIRONMENT = {
 }
 
 
+@dataclass(frozen=True)
+class Exit:
+    """How a process ended."""
+
+    #: In words, and the last that it said itself.
+    how: str
+    said: str
+    #: Whether SIGKILL ended it: somebody else's doing, or the system's for want of memory.
+    is_kill: bool = False
+
+
 @dataclass
 class Child:
     """A runner's process and the host's end of its socket."""
@@ -40,6 +53,8 @@ class Child:
     process: asyncio.subprocess.Process
     channel: Channel
     words: LastWords
+    #: Whether it is the host's own child, with nothing in between.
+    is_direct: bool
 
     @property
     def pid(self) -> int:
@@ -56,15 +71,17 @@ class Child:
                 os.kill(pid, signal.SIGKILL)
         self.channel.close()
 
-    async def wait(self) -> tuple[str, str]:
-        """Wait until it is gone and return how it ended, and the last that it said."""
+    async def wait(self) -> Exit:
+        """Wait until it is gone and return how it ended."""
         code = await self.process.wait()
         self.kill()  # what it started may have outlived it
         said = self.words.close()
         if code == EXIT_MEMORY:
-            return "it ran out of memory", ""
+            return Exit("it ran out of memory", "")
+        if code > _BY_SIGNAL and not self.is_direct:
+            code = _BY_SIGNAL - code
         how = _signal_name(-code) if code < 0 else f"it exited with status {code}"
-        return how, said
+        return Exit(how, said, is_kill=code == -signal.SIGKILL)
 
 
 class LastWords:
@@ -152,7 +169,7 @@ async def spawn(
         theirs.close()
         words.close_writing()
     channel = await open_channel(ours, on_frame, on_end)
-    return Child(process, channel, words)
+    return Child(process, channel, words, isolation.is_direct)
 
 
 def _command(
