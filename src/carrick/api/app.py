@@ -6,6 +6,7 @@ from fastapi import FastAPI
 
 from carrick.api import errors
 from carrick.api.limits import RateLimit
+from carrick.api.meter import Meter
 from carrick.api.middleware import BodyLimit, EveryAnswer, JsonOnly, TolerantPaths
 from carrick.api.routes import all_routes
 from carrick.api.services import Services
@@ -26,6 +27,7 @@ def create_api(services: Services) -> FastAPI:
         separate_input_output_schemas=False,
     )
     app.state.services = services
+    app.state.meter = Meter()
     limit = settings.rate_limit_per_minute
     app.state.rate_limit = RateLimit(limit, services.clock) if limit is not None else None
     app.router.routes.extend(all_routes())
@@ -40,5 +42,6 @@ def create_api(services: Services) -> FastAPI:
         chance=services.chance,
         connect_url=settings.connect_url,
         stopping=services.stopping,
+        meter=app.state.meter,
     )
     return app

@@ -17,12 +17,13 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from carrick.api.errors import error_answer, unexpected_answer
+from carrick.api.meter import Meter
 from carrick.api.services import Stopping
 from carrick.errors import InvalidContentType, MethodNotAllowed
 from carrick.model.clock import Chance, Clock
 
 #: Asked every few seconds by whoever watches the server; nobody reads that.
-_PROBES = frozenset({"/health", "/ready", "/live"})
+_PROBES = frozenset({"/health", "/ready", "/live", "/metrics"})
 _log = structlog.get_logger("carrick.api.access")
 
 _SECURITY = {
@@ -63,12 +64,14 @@ class EveryAnswer:
         chance: Chance,
         connect_url: str | None,
         stopping: Stopping,
+        meter: Meter,
     ) -> None:
         self._app = app
         self._clock = clock
         self._chance = chance
         self._connect_origin = _origin(connect_url)
         self._stopping = stopping
+        self._meter = meter
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -100,12 +103,14 @@ class EveryAnswer:
             await answer(scope, receive, send_with_headers)
         finally:
             route = _template(scope)  # never the address itself: it can hold a session token
+            took_s = self._clock.monotonic() - started_at
+            self._meter.answered(method, route, status, took_s)
             (_log.debug if route in _PROBES else _log.info)(
                 "request",
                 method=method,
                 route=route,
                 status=status,
-                duration_ms=round((self._clock.monotonic() - started_at) * 1000, 1),
+                duration_ms=round(took_s * 1000, 1),
             )
 
     def _preflight(self, scope: Scope) -> Response:

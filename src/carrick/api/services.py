@@ -18,6 +18,7 @@ from carrick.operations import Operations
 from carrick.providers import Catalogue
 from carrick.proxy import Proxy
 from carrick.settings import Settings
+from carrick.store.backlog import Backlog
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,19 @@ class Readiness:
 
     is_ready: bool
     reason: str = ""
+
+
+@dataclass(frozen=True)
+class Load:
+    """What this server is busy with."""
+
+    #: Processes that run functions.
+    runners: int
+    #: Connections whose setups and cleanups run here, and how many may.
+    turns: int
+    most_turns: int
+    #: Integrations whose provider does not do its work, as this server sees it.
+    outages: int
 
 
 @dataclass
@@ -64,6 +78,10 @@ class Services:
     ping_writes: Callable[[], Awaitable[None]]
     #: Whether functions can run here.
     ready: Callable[[], Readiness]
+    #: What this server is busy with.
+    load: Callable[[], Load]
+    #: Count what is still to be done, in every environment.
+    backlog: Callable[[], Awaitable[Backlog]]
     #: Set by whoever serves.
     stopping: Stopping
     #: Refuse an address the server itself may not call; raises EgressDenied.

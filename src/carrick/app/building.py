@@ -14,7 +14,7 @@ from pathlib import Path
 import structlog
 
 from carrick.api.popups import Popups
-from carrick.api.services import Readiness, Services, Stopping
+from carrick.api.services import Load, Readiness, Services, Stopping
 from carrick.connections import Connections
 from carrick.credentials import FreshCredentials, Results
 from carrick.deployments import Deployments
@@ -34,6 +34,7 @@ from carrick.journal import Journal
 from carrick.lifecycle.journeys import Lifecycle
 from carrick.lifecycle.progress import Progress
 from carrick.lifecycle.rooms import Rooms, Timing
+from carrick.lifecycle.turns import Turns
 from carrick.lifecycle.wake import Wake
 from carrick.lifecycle.watch import RefreshWatch
 from carrick.model.clock import Chance, Clock
@@ -46,6 +47,7 @@ from carrick.proxy import Proxy
 from carrick.runtime.calls import CallServices
 from carrick.runtime.pool import RunnerLimits, RunnerPool
 from carrick.settings import Settings
+from carrick.store import backlog
 from carrick.store.mailboxes import Mailbox
 from carrick.store.unit import Store, Tx, ping, ping_writes
 from carrick.vault import OpenedVault
@@ -220,6 +222,7 @@ def build_rooms(ground: Ground, tenants: Tenants, wake: Wake, timing: Timing) ->
 
 def build_services(ground: Ground, tenants: Tenants, rooms: Rooms, popups: Popups) -> Services:
     """Build what the API answers with."""
+    lifecycle = Lifecycle(rooms)
     return Services(
         settings=ground.settings,
         clock=ground.clock,
@@ -232,7 +235,7 @@ def build_services(ground: Ground, tenants: Tenants, rooms: Rooms, popups: Popup
         sessions=tenants.sessions,
         connections=tenants.connections,
         credentials=rooms.fresh,
-        lifecycle=Lifecycle(rooms),
+        lifecycle=lifecycle,
         deployments=rooms.deployments,
         dry_runs=DryRuns(rooms),
         operations=tenants.operations,
@@ -242,6 +245,8 @@ def build_services(ground: Ground, tenants: Tenants, rooms: Rooms, popups: Popup
         ping=partial(ping, ground.store),
         ping_writes=partial(ping_writes, ground.store),
         ready=lambda: _readiness(rooms.pool),
+        load=lambda: _load(rooms.pool, lifecycle.turns),
+        backlog=partial(backlog.count, ground.store),
         stopping=Stopping(),
         check_url=_url_check(ground.egress),
     )
@@ -252,6 +257,10 @@ def _readiness(pool: RunnerPool) -> Readiness:
         return Readiness(True)
     reason = "Function runners cannot be started on this machine"
     return Readiness(False, f"{reason}: {pool.ailment}." if pool.ailment else f"{reason}.")
+
+
+def _load(pool: RunnerPool, turns: Turns) -> Load:
+    return Load(len(pool.processes), turns.taken, turns.places, turns.outages)
 
 
 def _url_check(egress: Egress) -> Callable[[str], Awaitable[None]]:

@@ -94,6 +94,16 @@ class Turns:
         self._taken = 0
         self._queues: defaultdict[int, _Queue] = defaultdict(_Queue)
 
+    @property
+    def taken(self) -> int:
+        """How many turns are taken."""
+        return self._taken
+
+    @property
+    def outages(self) -> int:
+        """How many integrations have a provider that does not do its work."""
+        return sum(queue.outage is not None for queue in self._queues.values())
+
     def take(self, integration_row_id: int) -> bool:
         """Take a turn for an integration; `False` when it has to wait."""
         queue = self._queues[integration_row_id]

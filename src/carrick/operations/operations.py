@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import structlog
@@ -19,8 +20,9 @@ from carrick.model.clock import Chance, Clock
 from carrick.operations.bounds import bounded_fields, bounded_text
 from carrick.operations.buffer import Buffer
 from carrick.operations.scrubber import Scrubber
+from carrick.operations.tally import Ended, Tally
 from carrick.store import operations as table
-from carrick.store.operations import Closing, Operation, OperationFilter, OperationMessage
+from carrick.store.operations import Closed, Closing, Operation, OperationFilter, OperationMessage
 from carrick.store.unit import Store, Tx
 
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -59,6 +61,8 @@ class Operations:
         #: Whoever decrypts a secret adds it here first.
         self.scrubber = scrubber if scrubber is not None else Scrubber()
         self._buffer = Buffer(store)
+        #: How many operations ended here, since this process began.
+        self.tally = Tally()
 
     @property
     def buffered(self) -> int:
@@ -83,6 +87,8 @@ class Operations:
         """Write an operation in the transaction it tells of and return its id."""
         values = self._row(opening, tx.now)
         await table.insert_operation(tx, values)
+        if opening.state not in _UNFINISHED:
+            tx.after_commit(partial(self._count, opening, opening.state))
         return str(values["id"])
 
     async def close_in(
@@ -96,7 +102,11 @@ class Operations:
     ) -> bool:
         """End an operation in the transaction that ends it; whether it was still open."""
         closing = Closing(state, tx.now, self._text(message), self._fields(error))
-        return await table.close(tx, operation_id, closing)
+        closed = await table.close(tx, operation_id, closing)
+        if closed is None:
+            return False
+        tx.after_commit(partial(self._count, closed, state))
+        return True
 
     async def start_in(self, tx: Tx, operation_id: str) -> None:
         """Show an operation that was waiting as running."""
@@ -161,6 +171,7 @@ class Operations:
         row["created_at"] = row["started_at"] = now - timedelta(seconds=duration_s)
         row["ended_at"] = now
         self._buffer.add_operation(row)
+        self._count(opening, state)
         return str(row["id"])
 
     async def flush(self) -> None:
@@ -231,6 +242,9 @@ class Operations:
             "started_at": None if opening.state == "waiting" else now,
             "ended_at": None if opening.state in _UNFINISHED else now,
         }
+
+    def _count(self, what: Opening | Closed, state: str) -> None:
+        self.tally[Ended(what.environment_id, what.type, what.action, state)] += 1
 
     def _text(self, text: str | None) -> str | None:
         return bounded_text(self.scrubber.scrub_text(text)) if text is not None else None

@@ -82,6 +82,7 @@ _INSERT = insert(operations)
 _OPEN = update(operations).where(
     operations.c.id == bindparam("operation"), operations.c.ended_at.is_(None)
 )
+_CLOSE = _OPEN.returning(operations.c.environment_id, operations.c.type, operations.c.action)
 _START = _OPEN.values(
     state="running", started_at=func.coalesce(operations.c.started_at, bindparam("moment"))
 )
@@ -104,8 +105,17 @@ async def insert_messages(tx: Tx, rows: Sequence[Mapping[str, Any]]) -> None:
     await tx.execute_each(insert(operation_messages), rows)
 
 
-async def close(tx: Tx, operation_id: str, closing: Closing) -> bool:
-    """End an operation that has not ended; whether there was one."""
+@dataclass(frozen=True)
+class Closed:
+    """What has just ended."""
+
+    environment_id: int
+    type: str
+    action: str
+
+
+async def close(tx: Tx, operation_id: str, closing: Closing) -> Closed | None:
+    """End an operation that has not ended, and return what it was; `None` if there was none."""
     values: dict[str, Any] = {
         "operation": operation_id,
         "state": closing.state,
@@ -114,7 +124,8 @@ async def close(tx: Tx, operation_id: str, closing: Closing) -> bool:
     }
     if closing.message is not None:
         values["message"] = closing.message
-    return await tx.changed(_OPEN, values) > 0
+    row = await tx.row(_CLOSE, values)
+    return Closed(**row._mapping) if row is not None else None
 
 
 async def start(tx: Tx, operation_id: str) -> None:

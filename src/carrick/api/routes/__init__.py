@@ -16,6 +16,7 @@ from carrick.api.routes import (
     health,
     integrations,
     metadata,
+    metrics,
     not_offered,
     notifications,
     oauth,
@@ -45,6 +46,7 @@ _GROUPS = (
     deployments,
     dryruns,
     connect_page,
+    metrics,
 )
 
 
