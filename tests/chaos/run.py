@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from tests.chaos.reconcile import Verdict, reconcile, see_to_what_waits, settled
 from tests.lifecycle.house import VALIDATE
 
 from carrick.testing.fake_provider import FakeProvider
+
+_TOLD_EVERY = 500
 
 SETUP = """
 @create_on_event(event="post-connection-creation", description="Register a webhook", waits=[0.2])
@@ -102,8 +105,7 @@ async def _blow(
         for number in range(storm.apps)
     ]
     working = [asyncio.create_task(app.run()) for app in apps]
-    killing = asyncio.create_task(_kill(nodes, provider, storm, chance))
-    await killing
+    await _kill(nodes, provider, storm, chance)
     for app in apps:
         app.is_told_to_stop = True
     provider.recover()
@@ -113,13 +115,16 @@ async def _blow(
 
 
 async def _kill(nodes: Nodes, provider: FakeProvider, storm: Storm, chance: random.Random) -> None:
-    ends_at = time.monotonic() + storm.seconds
+    ends_at, told = time.monotonic() + storm.seconds, 0
     while time.monotonic() < ends_at or nodes.kills < storm.kills:
         await asyncio.sleep(storm.pause_s * chance.uniform(0.5, 1.5))
         if chance.random() < storm.of_nodes:
             await nodes.kill_a_node(chance)
         else:
             nodes.kill_a_runner(chance)
+        if nodes.kills >= told + _TOLD_EVERY:
+            told = nodes.kills
+            print(f"{told} kills", file=sys.stderr, flush=True)
         if chance.random() < 0.2:  # the provider has its moments too
             lost = chance.random() < 0.5
             kind = "close" if lost else "status"
