@@ -17,14 +17,22 @@ from tests.lifecycle.house import CLEANUP, SETUP, VALIDATE, House
 
 from carrick.app import running
 from carrick.environments import NewIntegration
-from carrick.errors import UnknownConnection
+from carrick.errors import NotFound, OperationNotRetryable, UnknownConnection
 from carrick.lifecycle.rooms import Timing
+from carrick.model.environment import IntegrationState
 from carrick.model.event import Occasion
 from carrick.model.faults import Point
 from carrick.settings import Settings
+from carrick.store import environments as environment_rows
 from carrick.testing.clock import FakeClock
 from carrick.testing.fake_provider import FakeProvider
 from carrick.testing.faults import Hold, PlannedFaults
+
+REFUSES = """
+@create_on_event(event="pre-connection-deletion", description="Needs a person")
+async def function(ctx: EventContext) -> None:
+    raise ActionError("no")
+"""
 
 
 @dataclass
@@ -164,6 +172,102 @@ async def test_a_reconnect_waits_for_the_setup_that_runs(nodes: Nodes) -> None:
     assert again.occasion is Occasion.RECONNECT
     assert again.connection.generation == first.connection.generation + 1
     assert await nodes.here.states(first.connection.row_id) == {"setup": "done"}
+
+
+@pytest.mark.parametrize("what", ["integration", "environment"])
+@pytest.mark.parametrize("first", ["cleanup", "deletion"])
+async def test_what_is_deleted_while_its_last_cleanup_ends_is_gone(
+    nodes: Nodes, what: str, first: str
+) -> None:
+    """Neither leaves the rest to the other: not the cleanup that is written, nor the deletion."""
+    await nodes.here.deploy({"setup": SETUP, "cleanup": CLEANUP})
+    connection = (await nodes.here.connect(nodes.here.provider.add_account("a"))).connection
+    await nodes.here.finished(connection.row_id)
+    cleanup, deletion = Hold(), Hold()
+    nodes.faults.plan(Point.ATTEMPT_ENDED if first == "deletion" else Point.LAST_LOOK, cleanup)
+    if first == "deletion":
+        nodes.faults.plan(Point.INTEGRATION_MARKED, deletion)
+    of_one = asyncio.create_task(nodes.here.delete())
+    await cleanup.arrived.wait()
+    of_all = asyncio.create_task(_delete_all(nodes.there, what))
+    if first == "deletion":
+        await deletion.arrived.wait()
+        cleanup.let_go()
+        await _until_it_waits(nodes.there, of_one)
+        deletion.let_go()
+    else:
+        await _until_it_waits(nodes.there, of_all)
+        cleanup.let_go()
+
+    async with asyncio.timeout(30):
+        await asyncio.gather(of_one, of_all)
+
+    left = await nodes.here.app.rooms.integrations.by_row(connection.integration_row_id)
+    assert left is not None
+    assert left.state is IntegrationState.GONE
+    names = await nodes.here.app.rooms.store.read(environment_rows.names)
+    assert ("dev" in names) == (what == "integration")
+
+
+@pytest.mark.parametrize("backend", [pytest.param("postgres", marks=pytest.mark.postgres)])
+async def test_functions_end_while_their_integration_is_being_deleted(nodes: Nodes) -> None:
+    """A deletion of many connections keeps nobody waiting whose turn has not come."""
+    await nodes.here.deploy({"setup": SETUP})
+    account = nodes.here.provider.add_account("a")
+    first = await nodes.here.connect(account, "first")
+    await nodes.here.finished(first.connection.row_id)
+    end, mark = Hold(), Hold()
+    nodes.faults.plan(Point.ATTEMPT_ENDED, end)
+    nodes.faults.plan(Point.DELETE_MARKED, mark)
+    second = await nodes.here.connect(account, "second")
+    await end.arrived.wait()
+    of_all = asyncio.create_task(_delete_all(nodes.there, "integration"))
+    await mark.arrived.wait()
+
+    end.let_go()
+
+    await nodes.here.finished(second.connection.row_id)
+    assert await nodes.here.states(second.connection.row_id) == {"setup": "done"}
+    mark.let_go()
+    await of_all
+
+
+@pytest.mark.parametrize("by", ["cleanup", "operation"])
+async def test_a_retry_behind_somebody_who_gives_the_cleanup_up_finds_it_given_up(
+    nodes: Nodes, by: str
+) -> None:
+    """It does not begin anew what is gone, and nobody is told that it were parked."""
+    await nodes.here.deploy({"cleanup": REFUSES})
+    row_id = (await nodes.here.connect(nodes.here.provider.add_account("a"))).connection.row_id
+    await nodes.here.delete()
+    (parked,) = await nodes.here.finished(row_id)
+    environment_id = nodes.here.environment.row_id
+    erased = Hold()
+    nodes.faults.plan(Point.CONNECTION_ERASED, erased)
+    here, there = nodes.here.app.services.lifecycle, nodes.there.app.services.lifecycle
+    force = asyncio.create_task(here.force_cleanup(environment_id, parked.id, "it is gone"))
+    await erased.arrived.wait()
+    retry = asyncio.create_task(
+        there.retry_cleanup(environment_id, parked.id)
+        if by == "cleanup"
+        else there.retry_operation(environment_id, parked.operation_id)
+    )
+    await _until_it_waits(nodes.there, retry)
+
+    erased.let_go()
+
+    await force
+    with pytest.raises((NotFound, OperationNotRetryable)):
+        await retry
+    assert await nodes.here.states(row_id) == {"cleanup": "superseded"}
+
+
+async def _delete_all(house: House, what: str) -> None:
+    lifecycle = house.app.services.lifecycle
+    if what == "integration":
+        await lifecycle.delete_integration(house.environment, "acme")
+    else:
+        await lifecycle.delete_environment(house.environment)
 
 
 async def _until_it_waits(house: House, task: asyncio.Task[object]) -> None:

@@ -60,6 +60,7 @@ class Delete:
         rooms = self._rooms
 
         async def unit(tx: Tx) -> int:
+            await integration_rows.hold_active(tx, environment.row_id, integration_id)
             found = await rows.find_usable(
                 tx, environment.row_id, integration_id, connection_id, lock=True
             )
@@ -92,7 +93,10 @@ class Delete:
         """
 
         async def unit(tx: Tx) -> bool:
-            return await self._mark_integration_in(tx, environment, integration_id)
+            row_id = await self._mark_integration_in(tx, environment, integration_id)
+            if row_id is None:
+                raise UnknownIntegration("Integration does not exist")
+            return not await integration_rows.hold_deleting(tx, row_id)
 
         finished = await self._rooms.store.write(unit)
         return Deletion("done" if finished else "pending")
@@ -110,6 +114,7 @@ class Delete:
             if not await environment_rows.begin_deletion(tx, environment.row_id):
                 raise NotFound("There is no such environment.")
             for integration_id in await integration_rows.active_ids(tx, environment.row_id):
+                # One that somebody else began to delete meanwhile is in good hands.
                 await self._mark_integration_in(tx, environment, integration_id)
             await self._finish_environment_in(tx, environment.row_id)
             await self._rooms.faults.reached(Point.ENVIRONMENT_MARKED)
@@ -121,19 +126,20 @@ class Delete:
 
     async def _mark_integration_in(
         self, tx: Tx, environment: Environment, integration_id: str
-    ) -> bool:
+    ) -> int | None:
+        """Mark an integration and its connections; return its row, if there was one in use."""
         integration_row_id = await integration_rows.begin_deletion(
             tx, environment.row_id, integration_id
         )
         if integration_row_id is None:
-            raise UnknownIntegration("Integration does not exist")
+            return None
         for row_id in await rows.usable_of_integration(tx, integration_row_id):
             connection = await rows.get(tx, row_id, lock=True)
             if connection is not None and connection.is_usable:
                 await self.mark_in(tx, environment, connection)
         await self._finish_integration_in(tx, integration_row_id)
         await self._rooms.faults.reached(Point.INTEGRATION_MARKED)
-        return not await integration_rows.hold_deleting(tx, integration_row_id)
+        return integration_row_id
 
     async def mark_in(self, tx: Tx, environment: Environment, connection: Connection) -> None:
         """Hide a connection from its callers and write the cleanup that must follow."""

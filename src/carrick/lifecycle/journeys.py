@@ -167,11 +167,7 @@ class Lifecycle:
     async def _all_again_in(self, tx: Tx, cleanup_ids: Sequence[int]) -> int:
         retried = 0
         for cleanup_id in cleanup_ids:
-            event = await event_rows.get(tx, cleanup_id)
-            if event is None:
-                continue
-            await rows.get(tx, event.connection_row_id, lock=True)
-            event = await event_rows.get(tx, cleanup_id)
+            event = await _held(tx, await event_rows.get(tx, cleanup_id))
             if event is not None and event.state is EventState.PARKED:
                 await self._again_in(tx, event)
                 retried += 1
@@ -225,12 +221,13 @@ class Lifecycle:
         """
 
         async def unit(tx: Tx) -> None:
-            event = await event_rows.by_operation(tx, environment_id, operation_id)
+            found = await event_rows.by_operation(tx, environment_id, operation_id)
+            event = await _held(tx, found)
             if event is None:
                 raise NotFound("There is no operation of an event function by that id.")
             if event.state not in (EventState.FAILED, EventState.PARKED):
                 raise OperationNotRetryable(f"This operation is {event.state}; nothing to retry.")
-            connection = await rows.get(tx, event.connection_row_id, lock=True)
+            connection = await rows.get(tx, event.connection_row_id)
             setup = event.event is Event.POST_CONNECTION_CREATION
             if connection is None or (setup and not connection.is_usable):
                 raise OperationNotRetryable("The connection is being deleted, or is gone.")
@@ -259,7 +256,7 @@ class Lifecycle:
 
 
 async def _demand_cleanup(tx: Tx, environment_id: int, cleanup_id: int) -> EventRow:
-    event = await event_rows.get(tx, cleanup_id)
+    event = await _held(tx, await event_rows.get(tx, cleanup_id))
     wanted = (
         event is not None
         and event.environment_id == environment_id
@@ -268,8 +265,18 @@ async def _demand_cleanup(tx: Tx, environment_id: int, cleanup_id: int) -> Event
     )
     if not wanted or event is None:
         raise NotFound("There is no unfinished cleanup by that id.")
-    await rows.get(tx, event.connection_row_id, lock=True)
     return event
+
+
+async def _held(tx: Tx, found: EventRow | None) -> EventRow | None:
+    """Hold an event's mailbox and return the event as it stands then.
+
+    Until it is held, somebody else may give the event up, or a node begin it.
+    """
+    if found is None:
+        return None
+    await rows.get(tx, found.connection_row_id, lock=True)
+    return await event_rows.get(tx, found.id)
 
 
 def _cleanup(row: CleanupRow) -> Cleanup:

@@ -120,14 +120,28 @@ async def begin_deletion(tx: Tx, row_id: int) -> bool:
     return await tx.changed(statement.values(state=DELETING)) == 1
 
 
+_HELD_STATE = (
+    select(environments.c.state)
+    .where(environments.c.id == bindparam("row"))
+    .with_for_update(read=True)
+)
+_HELD_DELETING = (
+    select(environments.c.id)
+    .where(environments.c.id == bindparam("row"), environments.c.state == DELETING)
+    .with_for_update(key_share=True)
+)
+
+
 async def hold_deleting(tx: Tx, row_id: int) -> bool:
-    """Say whether an environment is being deleted, and let nobody else finish that meanwhile."""
-    statement = (
-        select(environments.c.id)
-        .where(environments.c.id == row_id, environments.c.state == DELETING)
-        .with_for_update()
-    )
-    return await tx.scalar(statement) is not None
+    """Say whether an environment is being deleted, and let nobody else finish that meanwhile.
+
+    One that is not stays so until this transaction ends; see the same of integrations.
+    """
+    if await tx.scalar(_HELD_DELETING, {"row": row_id}) is not None:
+        return True
+    if await tx.scalar(_HELD_STATE, {"row": row_id}) != DELETING:
+        return False
+    return await tx.scalar(_HELD_DELETING, {"row": row_id}) is not None
 
 
 async def finish_deletion(tx: Tx, row_id: int) -> bool:

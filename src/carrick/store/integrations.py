@@ -28,11 +28,35 @@ _FIND_ACTIVE = select(integrations).where(
     integrations.c.integration_id == bindparam("integration"),
     _is_active(),
 )
-_FIND_ACTIVE_LOCKED = _FIND_ACTIVE.with_for_update()
+# Not its key: what refers to the integration may be written meanwhile. A deletion takes this lock
+# and then those of the connections, while functions that end hold theirs and refer to it.
+_FIND_ACTIVE_LOCKED = _FIND_ACTIVE.with_for_update(key_share=True)
 _HELD_ID = (
     select(integrations.c.integration_id)
     .where(integrations.c.id == bindparam("row"), _is_active())
     .with_for_update(read=True)
+)
+_HOLD_ACTIVE = (
+    select(integrations.c.id)
+    .where(
+        integrations.c.environment_id == bindparam("environment"),
+        integrations.c.integration_id == bindparam("integration"),
+        _is_active(),
+    )
+    .with_for_update(read=True)
+)
+_HELD_STATE = (
+    select(integrations.c.state)
+    .where(integrations.c.id == bindparam("row"))
+    .with_for_update(read=True)
+)
+_HELD_DELETING = (
+    select(integrations.c.id)
+    .where(
+        integrations.c.id == bindparam("row"),
+        integrations.c.state == IntegrationState.DELETING.value,
+    )
+    .with_for_update(key_share=True)
 )
 
 
@@ -182,6 +206,15 @@ async def held_id(tx: Tx, row_id: int) -> str | None:
     return found
 
 
+async def hold_active(tx: Tx, environment_id: int, integration_id: str) -> None:
+    """Keep an integration in use until this transaction ends, or wait for who deletes it.
+
+    For who goes on to its connections: the integration comes first, so that no two deadlock.
+    """
+    wanted = {"environment": environment_id, "integration": integration_id}
+    await tx.execute(_HOLD_ACTIVE, wanted)
+
+
 async def begin_deletion(tx: Tx, environment_id: int, integration_id: str) -> int | None:
     """Take an integration out of use; its id is free again. Return its row, if there was one."""
     found = await find_active(tx, environment_id, integration_id, lock=True)
@@ -196,13 +229,17 @@ async def begin_deletion(tx: Tx, environment_id: int, integration_id: str) -> in
 
 
 async def hold_deleting(tx: Tx, row_id: int) -> bool:
-    """Say whether an integration is being deleted, and let nobody else finish that meanwhile."""
-    statement = (
-        select(integrations.c.id)
-        .where(integrations.c.id == row_id, integrations.c.state == IntegrationState.DELETING.value)
-        .with_for_update()
-    )
-    return await tx.scalar(statement) is not None
+    """Say whether an integration is being deleted, and let nobody else finish that meanwhile.
+
+    One that is not stays so until this transaction ends, and a deletion that is being written is
+    waited for: otherwise it would still see what this transaction ends, this one would not see it,
+    and neither would do the rest.
+    """
+    if await tx.scalar(_HELD_DELETING, {"row": row_id}) is not None:
+        return True
+    if await tx.scalar(_HELD_STATE, {"row": row_id}) != IntegrationState.DELETING.value:
+        return False
+    return await tx.scalar(_HELD_DELETING, {"row": row_id}) is not None
 
 
 async def finish_deletion(tx: Tx, row_id: int) -> None:
