@@ -7,6 +7,10 @@ import json
 import pytest
 from tests.lifecycle.house import CLEANUP, SETUP, House
 
+from carrick.model.faults import Point
+from carrick.store import operations as operation_rows
+from carrick.testing.faults import Hold, PlannedFaults
+
 RETRIES_AFTER_WRITE = """
 @create_on_event(event="post-connection-creation", description="Fails after", waits=[0.01])
 async def function(ctx: EventContext) -> None:
@@ -121,6 +125,61 @@ async def test_on_unknown_park_stops_there(house: House) -> None:
     (event,) = await house.finished(row_id)
     assert (event.state.value, event.error_kind) == ("failed", "unknown_write")
     assert len(house.writes()) == 1
+
+
+RETRIES_BY_ITSELF = SETUP.replace(
+    'data={"url": "https://app.example/in"}',
+    'data={"url": "https://app.example/in"}, retries=1',
+)
+#: A gateway gives up on a write that the provider makes, and wants it again at once.
+GATEWAY = {"status": 504, "after": True, "headers": {"Retry-After": "0"}}
+
+
+async def test_a_functions_own_retry_says_that_an_outcome_is_unknown(house: House) -> None:
+    """What is answered to the second send says nothing of the first, as after another attempt."""
+    once = RETRIES_BY_ITSELF.replace("waits=[0.01]", "waits=[0.01], attempts=1")
+    await house.deploy({"setup": once, "clean-up": EFFECTS})
+    house.provider.fail("status", path="/webhooks", method="POST", **GATEWAY)
+    house.provider.fail("status", path="/webhooks", method="POST", status=409)
+    row_id = (await house.connect(house.provider.add_account("a"))).connection.row_id
+    (event,) = await house.finished(row_id)
+    assert len({call.idempotency_key for call in house.writes()}) == 1
+    log = await house.messages(event.operation_id)
+    assert any("outcome of an earlier send is unknown" in line for line in log)
+
+    await house.delete()
+    await house.finished(row_id)
+    told = [json.loads(call.body) for call in house.writes("POST", "/api/echo")]
+    assert told == [{"effects": [["POST", "/webhooks", "unknown"]]}]
+
+
+async def test_on_unknown_park_stops_a_functions_own_retry(house: House) -> None:
+    """The retries it asked for are not for a write that it cannot stand twice."""
+    parks = RETRIES_BY_ITSELF.replace("waits=[0.01]", 'waits=[0.01], on_unknown="park"')
+    await house.deploy({"setup": parks})
+    house.provider.fail("status", path="/webhooks", method="POST", **GATEWAY)
+    row_id = (await house.connect(house.provider.add_account("a"))).connection.row_id
+    (event,) = await house.finished(row_id)
+    assert (event.state.value, event.error_kind) == ("failed", "unknown_write")
+    assert len(house.writes()) == 1
+
+
+async def test_that_a_write_is_sent_twice_is_durable_before_it_is(
+    house: House, faults: PlannedFaults
+) -> None:
+    """A process that is killed right after the second send does not take the line along."""
+    await house.deploy({"setup": SETUP})
+    second = Hold()
+    faults.plan(Point.BEFORE_SEND, second, passing=2)
+    house.provider.fail("close", path="/webhooks", method="POST", times=1, after=True)
+    row_id = (await house.connect(house.provider.add_account("a"))).connection.row_id
+    await second.arrived.wait()
+    (event,) = await house.events(row_id)
+    written = await house.app.rooms.store.read(
+        lambda tx: operation_rows.list_messages(tx, event.operation_id, after=None, limit=100)
+    )
+    second.let_go()
+    assert any(line.fields.get("outcome_unknown") for line in written)
 
 
 async def test_a_delete_sent_again_that_finds_nothing_is_done(house: House) -> None:

@@ -69,6 +69,26 @@ async def test_throttling_and_server_errors_are_tried_again(
     assert (found.status, len(wire.requests), waited) == (status, 4, 21)
 
 
+@pytest.mark.parametrize(
+    "first", [ProviderTimeout(sent=True), answer(504)], ids=["no answer", "a gateway gave up"]
+)
+async def test_a_try_that_never_left_does_not_undo_the_one_before(
+    proxy: Proxy, wire: Wire, clock: FakeClock, first: Any
+) -> None:
+    """Whoever made the call hears that it may have been carried out, and before it goes again."""
+    heard = []
+
+    async def hear() -> None:
+        heard.append(len(wire.requests))
+
+    wire.replies = [first, ProviderUnreachable(sent=False)]
+    call = retrying(method="POST", retries=2)
+    with pytest.raises(ProviderUnreachable) as raised:
+        await outcome(proxy, clock, call, target(), before_resend=hear)
+    assert raised.value.sent
+    assert heard == [1, 2]
+
+
 @pytest.mark.parametrize("status", [200, 204, 302, 400, 401, 403, 404, 422])
 async def test_other_answers_are_final(
     proxy: Proxy, wire: Wire, clock: FakeClock, status: int

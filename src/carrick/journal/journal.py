@@ -19,6 +19,7 @@ from typing import Any
 
 from carrick.model.event import Effect
 from carrick.model.faults import NO_FAULTS, Faults, Point
+from carrick.model.http import NOBODY_KNOWS
 from carrick.store import journal as entries
 from carrick.store.journal import Entry, EntryState
 from carrick.store.unit import Store, Tx
@@ -26,8 +27,6 @@ from carrick.vault import Vault, contexts
 
 #: Name space of idempotency keys: any fixed UUID, it only has to stay the same.
 _NAMESPACE = uuid.UUID("6f0a6a52-5a0e-4c55-9c3e-2f6f3c1d9b57")
-#: Answers of gateways that got none themselves: the write may have been carried out.
-_NOBODY_KNOWS = frozenset({408, 502, 504})
 #: Bytes of an answer's body that are kept.
 MAX_RECORDED = 256 * 1024
 
@@ -179,7 +178,7 @@ class Recorder:
         gone = resent and name.method == "DELETE" and answer.status in (404, 410)
         told = Answer(204, {}, b"") if gone else answer
         succeeded = 200 <= told.status < 300
-        is_unknown = resent or told.status in _NOBODY_KNOWS
+        is_unknown = resent or told.status in NOBODY_KNOWS
         otherwise = EntryState.SENDING if is_unknown else EntryState.ANSWERED
         state = EntryState.SUCCEEDED if succeeded else otherwise
         sealed = self.journal.seal(name.context, told)

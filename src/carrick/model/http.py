@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+#: Answers of gateways that got none themselves: what was asked may have been carried out.
+NOBODY_KNOWS = frozenset({408, 502, 504})
+
 
 @dataclass(frozen=True)
 class ClientCertificate:

@@ -18,6 +18,10 @@ CredentialSource = Callable[[], Awaitable[Credentials]]
 #: Called before every outward send; raises when the caller may no longer send.
 BeforeSend = Callable[[], Awaitable[None]]
 
+#: Called before a call goes out once more, each time that an earlier try of it may have been
+#: carried out; raises when it may not.
+BeforeResend = Callable[[], Awaitable[None]]
+
 
 @dataclass(frozen=True)
 class ProxyCall:

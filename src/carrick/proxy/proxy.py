@@ -8,12 +8,17 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
-from carrick.errors import MissingConnectionConfig, ProviderTimeout, ProviderUnreachable
+from carrick.errors import (
+    CarrickError,
+    MissingConnectionConfig,
+    ProviderTimeout,
+    ProviderUnreachable,
+)
 from carrick.model.auth import Credentials
 from carrick.model.clock import Chance, Clock
-from carrick.model.http import OutboundAnswer, OutboundRequest
+from carrick.model.http import NOBODY_KNOWS, OutboundAnswer, OutboundRequest
 from carrick.proxy.build import build_request
-from carrick.proxy.call import BeforeSend, Outbound, ProxyCall, Streamed, Target
+from carrick.proxy.call import BeforeResend, BeforeSend, Outbound, ProxyCall, Streamed, Target
 from carrick.proxy.facts import find_facts
 from carrick.proxy.retry import MAX_WAIT_S, is_retryable, wait_of_answer, wait_of_our_own
 from carrick.proxy.verify import verify
@@ -51,11 +56,19 @@ class _Errand(Generic[A]):
     before_send: BeforeSend | None
     deadline: float | None
     trusted: bool = False
+    before_resend: BeforeResend | None = None
 
     @property
     def rule(self) -> Mapping[str, Any]:
         found = self.target.provider.proxy.get("retry")
         return found if isinstance(found, Mapping) else {}
+
+
+@dataclass
+class _Doubt:
+    """Whether a try of a call may have been carried out although no answer says so."""
+
+    is_there: bool = False
 
 
 class Proxy:
@@ -75,6 +88,7 @@ class Proxy:
         target: Target,
         *,
         before_send: BeforeSend | None = None,
+        before_resend: BeforeResend | None = None,
         deadline: float | None = None,
     ) -> OutboundAnswer:
         """Make a call and return the whole answer, whatever its status.
@@ -83,16 +97,26 @@ class Proxy:
             call: What to ask.
             target: Whose account to ask about, with the source of the credentials.
             before_send: Runs before every try; what it raises ends the call.
+            before_resend: Runs before it when an earlier try may have been carried out.
             deadline: On the clock's `monotonic()`: no try begins and no wait ends after it.
 
         Raises:
-            ProviderUnreachable: No answer, after the retries.
+            ProviderUnreachable: No answer, after the retries; `sent` speaks of all of them.
             MissingConnectionConfig, InvalidConnectionConfig: The address cannot be made.
             BaseUrlOverrideNotAllowed: The credentials may not be sent there.
             EgressDenied, ProviderAnswerTooLarge, ProviderAnswerInvalid: As `Egress.send`.
         """
         whole = _Whole(self._egress, self._max_bytes)
-        return await self._run(_Errand(call, target, whole, self._random(), before_send, deadline))
+        errand = _Errand(
+            call,
+            target,
+            whole,
+            self._random(),
+            before_send,
+            deadline,
+            before_resend=before_resend,
+        )
+        return await self._run(errand)
 
     @asynccontextmanager
     async def stream(
@@ -209,13 +233,23 @@ class Proxy:
         return self._chance.uuid4()
 
     async def _run(self, errand: _Errand[A]) -> A:
+        doubt = _Doubt()
+        try:
+            return await self._answered(errand, doubt)
+        except CarrickError as error:
+            # What ends the last try, or keeps it from being made, does not undo an earlier one.
+            error.sent = error.sent or doubt.is_there
+            raise
+
+    async def _answered(self, errand: _Errand[A], doubt: _Doubt) -> A:
         tried = 0
         may_reread = True
         credentials = await errand.target.credentials()
         while True:
             try:
                 answer = await self._try(errand, credentials)
-            except ProviderUnreachable:
+            except ProviderUnreachable as error:
+                doubt.is_there = doubt.is_there or error.sent
                 wait = self._fitting_wait(errand, tried, None)
                 if wait is None:
                     raise
@@ -234,10 +268,13 @@ class Proxy:
                 wait = self._fitting_wait(errand, tried, answer)
                 if wait is None:
                     return answer
+                doubt.is_there = doubt.is_there or answer.status in NOBODY_KNOWS
                 await errand.channel.discard(answer)
             tried += 1
             await self._clock.sleep(wait)
             credentials = await errand.target.credentials()
+            if doubt.is_there and errand.before_resend is not None:
+                await errand.before_resend()
 
     async def _try(self, errand: _Errand[A], credentials: Credentials) -> A:
         request = build_request(

@@ -15,14 +15,14 @@ from urllib.parse import urlencode
 from carrick.egress import Egress
 from carrick.environments import Variables
 from carrick.errors import CarrickError, NotDeclared, UnknownHostCall, WriteStopped
-from carrick.journal import Answer, Recorder, Replay, Send
+from carrick.journal import Answer, Recorder, Replay, Send, WriteKey
 from carrick.journal.journal import OutcomeUnknown
 from carrick.model.clock import Clock
 from carrick.model.event import FunctionRef
 from carrick.model.faults import Point
 from carrick.model.http import OutboundAnswer, OutboundRequest
 from carrick.operations import Operations, Scrubber
-from carrick.proxy import Proxy, ProxyCall, Target, paginate_config
+from carrick.proxy import BeforeResend, Proxy, ProxyCall, Target, paginate_config
 from carrick.runtime.state import RunState
 from carrick.runtime.subjects import Subject
 from carrick.store.unit import Store
@@ -124,38 +124,60 @@ class RunCalls:
         try:
             step = await self.recorder.begin(name)
         except OutcomeUnknown as unknown:
-            self.stopped_at = unknown
-            raise WriteStopped(
-                f"{method} {endpoint} was sent before and its outcome is unknown."
-            ) from unknown
+            raise self._stopped(unknown) from unknown
         if isinstance(step, Replay):
             self._note("info", f"{method} {endpoint}: answered from the journal, not sent again")
             return _told(step.answer.status, step.answer.headers, step.answer.body)
         if step.resent:
-            self._note(
-                "warn",
-                f"{method} {endpoint}: the outcome of an earlier send is unknown, sent again "
-                "with the same Idempotency-Key",
-                outcome_unknown=True,
-            )
+            await self._tell_resent(name)
         answer = await self._send_write(name, step, params)
         self._note_call(method, endpoint, answer.status)
         return _told(answer.status, answer.headers, answer.body)
 
-    async def _send_write(self, name: Any, step: Send, params: dict[str, Any]) -> Answer:
+    async def _send_write(self, name: WriteKey, step: Send, params: dict[str, Any]) -> Answer:
         faults = self.recorder.journal.faults
+        resent = step.resent
+
+        async def once_more() -> None:  # a retry that the function has asked for
+            nonlocal resent
+            resent = True
+            if self.recorder.park_unknown:
+                raise self._stopped(OutcomeUnknown(name.method, name.endpoint))
+            await self._tell_resent(name)
+
         await faults.reached(Point.BEFORE_SEND)
         try:
-            sent = await self._send(params, {"Idempotency-Key": name.idempotency_key})
+            extra = {"Idempotency-Key": name.idempotency_key}
+            sent = await self._send(params, extra, before_resend=once_more)
         except CarrickError as error:
             if not error.sent:  # refused on our side, or never left: its outcome is known
-                await self.recorder.unsent(name, resent=step.resent)
+                await self.recorder.unsent(name, resent=resent)
             raise
         await faults.reached(Point.AFTER_ANSWER)
         answer = Answer(sent.status, sent.headers, sent.body)
-        return await self.recorder.finish(name, answer, resent=step.resent)
+        return await self.recorder.finish(name, answer, resent=resent)
 
-    async def _send(self, params: dict[str, Any], extra: Mapping[str, str]) -> OutboundAnswer:
+    def _stopped(self, unknown: OutcomeUnknown) -> WriteStopped:
+        self.stopped_at = unknown
+        return WriteStopped(f"{unknown} was sent before and its outcome is unknown.")
+
+    async def _tell_resent(self, name: WriteKey) -> None:
+        """Say on the operation that a write is sent twice: durably, before that is done."""
+        self._note(
+            "warn",
+            f"{name.method} {name.endpoint}: the outcome of an earlier send is unknown, sent again "
+            "with the same Idempotency-Key",
+            outcome_unknown=True,
+        )
+        await self.services.operations.flush()
+
+    async def _send(
+        self,
+        params: dict[str, Any],
+        extra: Mapping[str, str],
+        *,
+        before_resend: BeforeResend | None = None,
+    ) -> OutboundAnswer:
         headers = {**extra, **{str(k): str(v) for k, v in (params.get("headers") or {}).items()}}
         if extra and any(name.lower() == "idempotency-key" for name in params.get("headers") or {}):
             headers = {str(k): str(v) for k, v in params["headers"].items()}
@@ -178,6 +200,7 @@ class RunCalls:
             call,
             await self._target(),
             before_send=self.subject.demand_now,
+            before_resend=before_resend,
             deadline=self.deadline,
         )
 
