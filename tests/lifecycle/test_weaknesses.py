@@ -226,6 +226,25 @@ async def test_metadata_written_at_once_is_all_kept(house: House) -> None:
     assert found.metadata == {"kept": True} | {f"k{n}": n for n in range(20)}
 
 
+async def test_a_function_may_write_metadata_at_once(house: House) -> None:
+    """Twenty merges of one function lose nothing of each other's, and do not hold each other up."""
+    at_once = """
+    import asyncio
+
+    @create_on_event(event="post-connection-creation", description="All at once", attempts=1)
+    async def function(ctx: EventContext) -> None:
+        await asyncio.gather(
+            *(ctx.update_metadata({f"k{n}": n}) for n in range(20)),
+            *(ctx.require_same_account("me") for _ in range(5)),
+        )
+    """
+    await house.deploy({"setup": at_once})
+    row_id = (await house.connect(house.provider.add_account("a"))).connection.row_id
+    (event,) = await house.finished(row_id)
+    assert (event.state.value, event.interruptions, event.error_message) == ("done", 0, None)
+    assert (await house.row(row_id)).metadata == {f"k{n}": n for n in range(20)}
+
+
 async def test_a_lock_is_one_for_all_runs(house: House) -> None:
     """Functions of two connections that ask for one lock never hold it at the same time."""
     locks = """

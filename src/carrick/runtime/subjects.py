@@ -133,10 +133,7 @@ class LiveSubject:
         name = self._name("update_metadata" if merge else "set_metadata", value)
 
         async def unit(tx: Tx) -> tuple[dict[str, Any], int]:
-            await self.demand(tx)
-            connection = await rows.get(tx, self.row_id, lock=True)
-            if connection is None:
-                raise UnknownConnection
+            connection = await self._held(tx)
             if await self.recorder.done_before_in(tx, name):
                 return dict(connection.metadata or {}), connection.metadata_version
             if version is not None and connection.metadata_version != version:
@@ -158,16 +155,21 @@ class LiveSubject:
         """Compare with the recorded account, or record this one."""
 
         async def unit(tx: Tx) -> tuple[bool, bool]:
-            await self.demand(tx)
-            connection = await rows.get(tx, self.row_id, lock=True)
-            if connection is None:
-                raise UnknownConnection
+            connection = await self._held(tx)
             if connection.account_id is None:
                 await rows.change(tx, self.row_id, {"account_id": account_id})
                 return True, False
             return connection.account_id == account_id, True
 
         return await self.store.write(unit)
+
+    async def _held(self, tx: Tx) -> Connection:
+        # Held first: two calls of one run that both had demanded it would wait for each other.
+        connection = await rows.get(tx, self.row_id, lock=True)
+        await self.demand(tx)
+        if connection is None:
+            raise UnknownConnection
+        return connection
 
     async def describe(self) -> dict[str, Any]:
         """Return the connection without credentials."""

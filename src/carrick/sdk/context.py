@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime
-from typing import Any, Generic, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, cast
 
 from carrick.model.event import Effect, Event, Occasion
 from carrick.sdk.calls import Calls
@@ -15,6 +15,9 @@ from carrick.sdk.metadata import MetadataView
 from carrick.sdk.placeholder import Placeholder
 from carrick.sdk.plain import to_json, to_loose, to_plain
 from carrick.sdk.types import M
+
+if TYPE_CHECKING:
+    from asyncio import Lock
 
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
 
@@ -54,6 +57,7 @@ class EventContext(Calls, Generic[M]):
         self._view = MetadataView[M](metadata)
         self._sleep = sleep
         self._uuids = 0
+        self._writing: Lock | None = None
 
     # --- facts ------------------------------------------------------------------------------
 
@@ -148,6 +152,15 @@ class EventContext(Calls, Generic[M]):
         return self._view.read(await self._write("update_metadata", "changes", value, fields))
 
     async def _write(
+        self, method: str, name: str, value: Any, fields: dict[str, Any]
+    ) -> dict[str, Any]:
+        from asyncio import Lock  # late: whoever only imports function files should not load it
+
+        self._writing = self._writing or Lock()
+        async with self._writing:  # what a function writes at once must not get in its own way
+            return await self._written(method, name, value, fields)
+
+    async def _written(
         self, method: str, name: str, value: Any, fields: dict[str, Any]
     ) -> dict[str, Any]:
         form = self._view.merge if method == "update_metadata" else self._view.replace
