@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import sqlite3
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -183,17 +185,105 @@ async def test_a_copy_never_takes_the_place_of_what_a_server_lives_on(
     assert (await server.call("GET", "/connections")).status == 200
 
 
-async def test_a_copy_replaces_nothing_unless_told(server: ServerProcess, tmp_path: Path) -> None:
+async def test_a_copy_never_takes_the_place_of_another_server_s(
+    server: ServerProcess, tmp_path: Path
+) -> None:
+    """Whatever directory a server has, or had, its files are no place for a copy."""
+    other = Settings(data_dir=tmp_path / "other")
+    async with running(other):
+        before = other.database_file.stat().st_ino
+        with pytest.raises(SettingsInvalid, match="Name another file"):
+            back_up(settings_of(server), other.database_file, with_keys=False, force=True)
+        assert other.database_file.stat().st_ino == before
+
+
+async def test_a_copy_replaces_only_files(server: ServerProcess, tmp_path: Path) -> None:
+    """What is no file, a device or a pipe, would be gone for everybody."""
+    target = tmp_path / "pipe"
+    os.mkfifo(target)
+    with pytest.raises(SettingsInvalid, match="not a file that can be replaced"):
+        back_up(settings_of(server), target, with_keys=False, force=True)
+    assert target.is_fifo()
+
+
+async def test_a_copy_replaces_nothing_unless_told(tmp_path: Path) -> None:
     """Neither a copy that is there, nor keys that lie beside it."""
+    home = Settings(data_dir=tmp_path / "home")
+    async with running(home):
+        pass
     target, keys = tmp_path / "copy.db", keys_beside(tmp_path / "copy.db")
     keys.write_text("another server's")
     with pytest.raises(SettingsInvalid, match=r"keys\.toml exists.*--force"):
-        back_up(settings_of(server), target, with_keys=True)
+        back_up(home, target, with_keys=True)
     assert keys.read_text() == "another server's"
     assert not target.exists()
-    back_up(settings_of(server), target, with_keys=True, force=True)
+    back_up(home, target, with_keys=True, force=True)
     with pytest.raises(SettingsInvalid, match=r"copy\.db exists.*--force"):
-        back_up(settings_of(server), target, with_keys=False)
+        back_up(home, target, with_keys=False)
+
+
+async def test_keys_that_are_not_in_the_file_are_not_said_to_be_kept(
+    server: ServerProcess, tmp_path: Path
+) -> None:
+    """Where the key comes from a variable, a copy with keys would be one without."""
+    with pytest.raises(SettingsInvalid, match="CARRICK_ENCRYPTION_KEY"):
+        back_up(settings_of(server), tmp_path / "copy.db", with_keys=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_the_log_of_a_lost_database_is_not_played_into_a_copy(tmp_path: Path) -> None:
+    """A server was killed and its database is gone, but not the log that lay beside it."""
+    home = Settings(data_dir=tmp_path / "home")
+    async with running(home) as app:
+        back_up(home, tmp_path / "copy.db", with_keys=False)
+        await app.rooms.environments.create("after-the-copy")
+        log = home.database_file.with_name("carrick.db-wal").read_bytes()
+    home.database_file.unlink()
+    home.database_file.with_name("carrick.db-wal").write_bytes(log)
+
+    kept = put_back(home, tmp_path / "copy.db").kept_as
+
+    assert kept is not None
+    assert kept.read_bytes() == log
+    async with running(home) as app:
+        assert await app.rooms.environments.by_name("after-the-copy") is None
+
+
+async def test_keys_that_open_nothing_are_not_taken_over(tmp_path: Path) -> None:
+    """New secrets would be encrypted with the key of another server, of which nobody knows."""
+    home, other = Settings(data_dir=tmp_path / "home"), Settings(data_dir=tmp_path / "other")
+    async with running(home), running(other):
+        back_up(home, tmp_path / "copy.db", with_keys=True)
+    place = Settings(data_dir=tmp_path / "place")
+    with pytest.raises(BackupInvalid, match="encrypted with key"):
+        put_back(place, tmp_path / "copy.db", keys=other.key_file)
+    assert not place.key_file.exists()
+    (tmp_path / "pyproject.toml").write_text("[project]\n")
+    with pytest.raises(SettingsInvalid, match="no encryption key in it"):
+        put_back(place, tmp_path / "copy.db", keys=tmp_path / "pyproject.toml")
+    put_back(place, tmp_path / "copy.db", keys=keys_beside(tmp_path / "copy.db"))
+    assert KeyFile.load(place.key_file).active == KeyFile.load(home.key_file).active
+
+
+async def test_a_place_that_cannot_be_written_is_not_blamed_on_the_copy(
+    server: ServerProcess, copy: Path, tmp_path: Path
+) -> None:
+    """The message names what is in the way."""
+    place = settings_of(server, tmp_path / "place")
+    (place.data_dir / "carrick.db.arriving").mkdir(parents=True)
+    with pytest.raises(BackupInvalid, match=r"carrick\.db\.arriving"):
+        put_back(place, copy)
+
+
+async def test_a_copy_without_a_schema_version_is_refused(
+    server: ServerProcess, copy: Path, tmp_path: Path
+) -> None:
+    """It has Carrick's tables, and nobody knows which."""
+    with contextlib.closing(sqlite3.connect(copy)) as database:
+        database.execute("DELETE FROM alembic_version")
+        database.commit()
+    with pytest.raises(BackupInvalid, match="no schema version"):
+        put_back(settings_of(server, tmp_path / "place"), copy)
 
 
 async def test_what_a_killed_copy_left_is_in_nobodys_way(

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from carrick.app.stores import LOCK_NAME, only_server
+from carrick.app.stores import LOCK_NAME, is_data_dir, only_server
 from carrick.errors import BackupInvalid, CiphertextInvalid, SettingsInvalid
 from carrick.settings import DATABASE_NAME, KEY_FILE_NAME, Settings
 from carrick.store import snapshot
 from carrick.store.snapshot import Snapshot
-from carrick.vault import KeyFile, Vault, open_vault
+from carrick.vault import KeyFile, Vault, vault_of
 
 #: What a data directory holds under names of ours; a copy in their place would be the end of it.
 _OF_A_SERVER = frozenset(
@@ -25,7 +25,7 @@ class Restored:
     """What was restored."""
 
     snapshot: Snapshot
-    #: Where the database that was there before is now.
+    #: Where the database that was there before is now, or what was left of one.
     kept_as: Path | None
 
 
@@ -47,9 +47,14 @@ def back_up(settings: Settings, target: Path, *, with_keys: bool, force: bool = 
         raise SettingsInvalid(f"There is no database in {source.parent.absolute()} to back up.")
     for made in (target, keys_beside(target)) if with_keys else (target,):
         _demand_place(source.parent, made, force=force)
+    keys = KeyFile.load(source.parent / KEY_FILE_NAME) if with_keys else None
+    if keys is not None and not keys.encryption_keys:
+        raise SettingsInvalid(
+            f"There is no encryption key in {keys.path}: it comes from CARRICK_ENCRYPTION_KEY. "
+            "Keep that, and leave --with-keys out."
+        )
     taken = snapshot.take(source, target)
-    if with_keys:
-        keys = KeyFile.load(source.parent / KEY_FILE_NAME)
+    if keys is not None:
         keys.path = keys_beside(target)
         keys.save()
     return taken
@@ -75,20 +80,20 @@ def restore(
     directory = _embedded(settings)
     with only_server(directory):
         target = directory / DATABASE_NAME
-        kept_as = None
-        if target.exists():
-            if not force:
-                raise SettingsInvalid(
-                    f"There is a database in {directory.absolute()} already. --force replaces it "
-                    "and keeps it under another name; --data-dir names another directory."
-                )
-            kept_as = target.with_name(f"{DATABASE_NAME}.before-{now:%Y%m%dT%H%M%S}")
+        if target.exists() and not force:
+            raise SettingsInvalid(
+                f"There is a database in {directory.absolute()} already. --force replaces it "
+                "and keeps it under another name; --data-dir names another directory."
+            )
         found = snapshot.inspect(source)
+        keyfile = KeyFile.load(settings.key_file)
         if keys is not None:
-            _add_keys(directory, keys)
-        _demand_keys(settings, found)
-        snapshot.put_in_place(source, target, kept_as=kept_as)
-        return Restored(found, kept_as)
+            _add_keys(keyfile, keys)
+        _demand_keys(settings, keyfile, found)
+        if keys is not None:  # and not before: keys that open nothing here are not taken over
+            _save(keyfile)
+        kept_as = target.with_name(f"{DATABASE_NAME}.before-{now:%Y%m%dT%H%M%S}")
+        return Restored(found, snapshot.put_in_place(source, target, kept_as=kept_as))
 
 
 def keys_beside(backup: Path) -> Path:
@@ -106,8 +111,11 @@ def _demand_place(directory: Path, made: Path, *, force: bool) -> None:
         raise SettingsInvalid(f"{made} is a folder. Name a file in it.")
     if not made.parent.is_dir():
         raise SettingsInvalid(f"There is no folder {made.parent}.")
-    if made.parent.resolve() == directory.resolve() and made.name in _OF_A_SERVER:
+    of_a_server = made.parent.resolve() == directory.resolve() or is_data_dir(made.parent)
+    if of_a_server and made.name in _OF_A_SERVER:
         raise SettingsInvalid(f"{made} is what a server works with. Name another file.")
+    if made.exists() and not made.is_file():  # a device, say: it would be gone for everybody
+        raise SettingsInvalid(f"{made} is not a file that can be replaced. Name another one.")
     if made.exists() and not force:
         raise SettingsInvalid(f"{made} exists. Name another file, or pass --force.")
 
@@ -121,27 +129,32 @@ def _embedded(settings: Settings) -> Path:
     return settings.data_dir
 
 
-def _add_keys(directory: Path, keys: Path) -> None:
+def _add_keys(present: KeyFile, keys: Path) -> None:
     """Take a backup's keys over; keys that are there already stay, to read what they encrypted."""
     if not keys.is_file():
         raise SettingsInvalid(f"There is no key file {keys}.")
-    given, present = KeyFile.load(keys), KeyFile.load(directory / KEY_FILE_NAME)
+    given = KeyFile.load(keys)
+    if not given.encryption_keys:
+        raise SettingsInvalid(f"{keys} is not a key file: there is no encryption key in it.")
     present.encryption_keys = {**present.encryption_keys, **given.encryption_keys}
     present.secret_keys = {**present.secret_keys, **given.secret_keys}
     # A key that was rotated in here since stays the one that new secrets are to have.
     present.active = present.active or given.active
-    if present.path.exists():
-        shutil.copy2(present.path, present.path.with_name(f"{KEY_FILE_NAME}.before"))
-    present.save()
 
 
-def _demand_keys(settings: Settings, found: Snapshot) -> None:
+def _save(keyfile: KeyFile) -> None:
+    if keyfile.path.exists():
+        shutil.copy2(keyfile.path, keyfile.path.with_name(f"{KEY_FILE_NAME}.before"))
+    keyfile.save()
+
+
+def _demand_keys(settings: Settings, keyfile: KeyFile, found: Snapshot) -> None:
     """Make sure that what the copy holds encrypted can be decrypted here.
 
     Raises:
         BackupInvalid: A key is missing; the message names it.
     """
-    vault = _vault(settings)
+    vault = vault_of(settings, keyfile)
     for sealed in found.sealed:
         try:
             name = Vault.key_of(sealed)
@@ -153,11 +166,3 @@ def _demand_keys(settings: Settings, found: Snapshot) -> None:
                 f"{settings.key_file} nor in CARRICK_ENCRYPTION_KEY. "
                 "Pass the key file that was kept with it: --keys FILE."
             )
-
-
-def _vault(settings: Settings) -> Vault | None:
-    """Open the vault, unless that would have to make a key."""
-    keys = KeyFile.load(settings.key_file)
-    if settings.encryption_key is None and keys.active is None:
-        return None
-    return open_vault(settings, is_postgres=False).vault

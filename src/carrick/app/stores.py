@@ -41,6 +41,11 @@ def only_server(data_dir: Path) -> Iterator[None]:
         yield
 
 
+def is_data_dir(folder: Path) -> bool:
+    """Whether a folder is, or was, a server's data directory."""
+    return (folder / LOCK_NAME).exists()
+
+
 def is_served(data_dir: Path) -> bool:
     """Whether a server holds a data directory."""
     try:

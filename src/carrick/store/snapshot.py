@@ -23,6 +23,8 @@ from carrick.store.tables import bundles, metadata
 #: Pages copied before others get a turn at the file: 4 MiB.
 _PAGES = 1024
 _REST_S = 0.001
+#: What SQLite keeps beside a file, under its name.
+_LOGS = ("-wal", "-journal", "-shm")
 #: Sealed values looked at in each column.
 _SAMPLE = 20
 
@@ -81,7 +83,10 @@ def inspect(path: Path) -> Snapshot:
         names = {row[0] for row in database.execute("SELECT name FROM sqlite_master")}
         if "alembic_version" not in names or "connections" not in names:
             raise BackupInvalid(f"{path} is a SQLite file, but not one of Carrick's.")
-        revision = str(database.execute("SELECT version_num FROM alembic_version").fetchone()[0])
+        row = database.execute("SELECT version_num FROM alembic_version").fetchone()
+        if row is None:
+            raise BackupInvalid(f"{path} has tables of Carrick's, but no schema version.")
+        revision = str(row[0])
         if revision not in revisions():
             raise BackupInvalid(
                 f"{path} was written by a later version of Carrick (schema {revision}). "
@@ -96,34 +101,48 @@ def inspect(path: Path) -> Snapshot:
         )
 
 
-def put_in_place(source: Path, target: Path, *, kept_as: Path | None) -> None:
-    """Make a copy the database file, in one step.
+def put_in_place(source: Path, target: Path, *, kept_as: Path) -> Path | None:
+    """Make a copy the database file, in one step; return what was there before, if anything.
 
     Args:
         source: A copy that was looked at.
         target: The database file; nobody may be using it.
-        kept_as: Where the present one goes; `None` when there is none.
+        kept_as: Where the present one goes, or what is left of it.
     """
     arriving = target.with_name(f"{target.name}.arriving")
-    with _faults_told(source), _opened(source) as original, _opened(arriving) as copy:
-        original.backup(copy)
-    arriving.chmod(0o600)
-    _sync(arriving)
-    if kept_as is not None:
-        _lay_aside(target, kept_as)
-    arriving.replace(target)
-    _sync(target.parent)
+    with _faults_told(target):
+        for left in (arriving, arriving.with_name(f"{arriving.name}-journal")):
+            left.unlink(missing_ok=True)  # by one that was killed
+        arriving.touch(0o600)  # says why it cannot be made, unlike SQLite
+        with _opened(source) as original, _opened(arriving) as copy:
+            original.backup(copy)
+        arriving.chmod(0o600)
+        _sync(arriving)
+        kept = _lay_aside(target, kept_as)
+        arriving.replace(target)
+        _sync(target.parent)
+    return kept
 
 
-def _lay_aside(target: Path, kept_as: Path) -> None:
-    """Keep the present database under another name, with what its log still holds."""
-    with contextlib.suppress(sqlite3.DatabaseError), _opened(target) as database:
-        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        database.execute("PRAGMA journal_mode=DELETE")
-    os.link(target, kept_as)
-    for suffix in ("-wal", "-shm"):  # left only where the file was too damaged to be tidied
+def _lay_aside(target: Path, kept_as: Path) -> Path | None:
+    """Keep the present database under another name, with what its log still holds.
+
+    A log whose database is gone is kept as well: SQLite would play it into the next file of that
+    name, whichever that is.
+    """
+    kept = []
+    if target.exists():
+        with contextlib.suppress(sqlite3.DatabaseError), _opened(target) as database:
+            database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            database.execute("PRAGMA journal_mode=DELETE")
+        os.link(target, kept_as)
+        kept.append(kept_as)
+    for suffix in _LOGS:  # left where the file was too damaged to be tidied, or is not there
         with contextlib.suppress(FileNotFoundError):
-            target.with_name(target.name + suffix).rename(kept_as.with_name(kept_as.name + suffix))
+            moved = kept_as.with_name(kept_as.name + suffix)
+            target.with_name(target.name + suffix).rename(moved)
+            kept.append(moved)
+    return kept[0] if kept else None
 
 
 def _sealed(database: sqlite3.Connection) -> Iterator[bytes]:

@@ -58,9 +58,22 @@ def open_vault(
         keyfile.add_encryption_key()
         keyfile.save()
         created = True
+    vault = vault_of(settings, keyfile)
+    assert vault is not None
+    return OpenedVault(vault, keyfile, created)
+
+
+def vault_of(settings: Settings, keyfile: KeyFile) -> Vault | None:
+    """Return a vault with the keys of the settings and of a key file; `None` without any.
+
+    Raises:
+        SettingsInvalid: A key is not 32 bytes of base64.
+    """
+    given = _given_keys(settings)
     active = next(iter(given), keyfile.active)
-    assert active is not None
-    return OpenedVault(Vault({**keyfile.encryption_keys, **given}, active), keyfile, created)
+    if active is None:
+        return None
+    return Vault({**keyfile.encryption_keys, **given}, active)
 
 
 def _given_keys(settings: Settings) -> dict[str, bytes]:
