@@ -155,6 +155,27 @@ def test_a_project_is_deployed_changed_and_rolled_back(cli: Run, tmp_path: Path)
     assert cli("rollback", "4711", "--yes")[0] == 1
 
 
+def test_a_rollback_does_not_go_back_to_what_was_rolled_back(cli: Run, tmp_path: Path) -> None:
+    """It goes to the deployment that was active before, and from there to the one before that."""
+    cli("integrations", "create", "back", "--provider", "api-key")
+    numbers = []
+
+    def deploy(description: str) -> None:
+        write(tmp_path, "back", description)
+        numbers.append(json.loads(cli("deploy", "-i", "back", "--json")[1])["number"])
+
+    def roll_back() -> int:
+        return int(json.loads(cli("rollback", "--yes", "--json")[1])["number"])
+
+    deploy("Old")
+    deploy("Good")
+    deploy("Bad")
+    assert roll_back() == numbers[1]
+    deploy("Bad as well")
+    assert roll_back() == numbers[1]
+    assert roll_back() == numbers[0]
+
+
 def test_a_broken_import_is_found_by_the_server(cli: Run, tmp_path: Path) -> None:
     """What reading cannot see comes back with file and line."""
     cli("integrations", "create", "broken", "--provider", "api-key")
@@ -287,6 +308,24 @@ async def test_a_server_that_does_not_answer_is_unreachable() -> None:
     async with carrick.Client("http://127.0.0.1:1", "key") as client:
         with pytest.raises(ServerUnreachable, match=r"http://127\.0\.0\.1:1 \(Conn"):
             await client.health()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:3003", "ftp://127.0.0.1", "carrick"])
+async def test_an_address_that_is_none_is_told_as_such(address: str) -> None:
+    """Nothing was sent, so nobody has to look whether it was done."""
+    async with carrick.client.Client(address, "key") as client:
+        with pytest.raises(ServerUnreachable, match=f"{address} is no address") as caught:
+            await client.retry_cleanups()
+    assert not isinstance(caught.value, AnswerLost)
+
+
+@pytest.mark.parametrize("nothing", ["", ".", ".."])
+@pytest.mark.parametrize(
+    "command", ["cleanups show", "cleanups retry", "operations show", "notifications show"]
+)
+def test_an_id_that_is_none_is_not_another_route(cli: Run, command: str, nothing: str) -> None:
+    """A shell variable that is not set is told, and not taken for the list."""
+    assert cli(*command.split(), nothing) == (1, "", f'Error: "{nothing}" is no id.\n')
 
 
 async def test_an_answer_that_is_lost_may_mean_that_it_was_done(odd_server: str) -> None:

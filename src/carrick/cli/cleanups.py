@@ -68,7 +68,7 @@ def show(
 ) -> None:
     """Show a cleanup with the history of its attempts."""
     from carrick.cli.access import with_client
-    from carrick.cli.output import print_facts, print_json, print_line
+    from carrick.cli.output import print_facts, print_json, print_messages
 
     async def find(client: Client) -> tuple[JSONObject, JSONObject]:
         cleanup = await client.cleanup(cleanup_id)
@@ -80,9 +80,7 @@ def show(
         print_json({**cleanup, "messages": messages})
         return
     print_facts(list(cleanup.items()))
-    for message in messages:
-        when, level = message.get("created_at"), message.get("level")
-        print_line(f"{when}  {level:>5}  {message.get('message')}")
+    print_messages(messages)
 
 
 def retry(

@@ -85,7 +85,7 @@ def show(
 ) -> None:
     """Show an operation with its messages."""
     from carrick.cli.access import with_client
-    from carrick.cli.output import print_facts, print_json, print_line
+    from carrick.cli.output import print_facts, print_json, print_messages
 
     async def find(client: Client) -> JSONObject:
         return await client.operation(operation_id)
@@ -96,9 +96,7 @@ def show(
         return
     messages = found.pop("messages", None) or ()
     print_facts(list(found.items()))
-    for message in messages:
-        when, level = message.get("created_at"), message.get("level")
-        print_line(f"{when}  {level:>5}  {message.get('message')}")
+    print_messages(messages)
 
 
 def retry(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
@@ -68,6 +68,16 @@ def print_facts(facts: Sequence[tuple[str, Any]]) -> None:
         if value is not None:
             table.add_row(name, _text(value))
     console().print(table)
+
+
+def print_messages(messages: Sequence[Mapping[str, Any]]) -> None:
+    """Print lines of an operation; one about a fault in a function with where it is."""
+    for message in messages:
+        when, level = message.get("created_at"), message.get("level")
+        print_line(f"{when}  {level:>5}  {message.get('message')}")
+        detail = (message.get("fields") or {}).get("detail")
+        for line in str(detail or "").splitlines():
+            print_line(f"    {line}", style="dim")
 
 
 def styled(text: str, style: str) -> Any:

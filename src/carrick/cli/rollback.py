@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from carrick.client import Client
 
 
+#: More deployments than an environment has: the active one may be far down.
+_ALL = 10_000
+
+
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command("rollback")(rollback)
@@ -20,7 +24,9 @@ def register(app: typer.Typer) -> None:
 def rollback(
     number: Annotated[
         int | None,
-        typer.Argument(help="The deployment to go back to; the one before by default."),
+        typer.Argument(
+            help="The deployment to go back to; by default the earlier one that was active last."
+        ),
     ] = None,
     environment: EnvironmentOption = "dev",
     show: Annotated[bool, typer.Option("--list", help="Only show the deployments.")] = False,
@@ -32,7 +38,7 @@ def rollback(
     from carrick.cli.output import confirm, print_json, print_line
 
     async def listed(client: Client) -> list[dict[str, Any]]:
-        return await client.deployments(limit=50)
+        return await client.deployments(limit=50 if show else _ALL)
 
     if show:
         _show(with_client(environment, listed), as_json=as_json)
@@ -52,14 +58,18 @@ def rollback(
 
 
 def _previous(deployments: list[dict[str, Any]]) -> int:
-    """Return the newest deployment below the active one."""
+    """Return the deployment that was active last of those below the active one.
+
+    Not simply the number below: that may be one which was rolled back already.
+    """
     from carrick.errors import NotFound
 
     active = [one["number"] for one in deployments if one.get("state") == "active"]
-    below = [one["number"] for one in deployments if active and one["number"] < active[0]]
+    below = [one for one in deployments if active and one["number"] < active[0]]
     if not below:
         raise NotFound("There is no earlier deployment to go back to.")
-    return int(max(below))
+    last = max(below, key=lambda one: (str(one.get("activated_at") or ""), one["number"]))
+    return int(last["number"])
 
 
 def _show(deployments: list[dict[str, Any]], *, as_json: bool) -> None:
@@ -76,5 +86,7 @@ def _show(deployments: list[dict[str, Any]], *, as_json: bool) -> None:
             for kind in ("added", "changed", "removed", "unchanged")
             if counts.get(kind)
         )
-        rows.append((one.get("number"), one.get("state"), one.get("created_at"), changes))
-    print_table(("number", "state", "made", "changes"), rows, empty="Nothing was deployed yet.")
+        when = one.get("created_at"), one.get("activated_at")
+        rows.append((one.get("number"), one.get("state"), *when, changes))
+    columns = ("number", "state", "made", "activated", "changes")
+    print_table(columns, rows, empty="Nothing was deployed yet.")

@@ -45,6 +45,10 @@ def unanswered(server_url: str, method: str, error: Exception) -> ServerUnreacha
 
     One that would change something and may have arrived is told from one that nobody took.
     """
+    if isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError):
+        return ServerUnreachable(
+            f"{server_url} is no address of a Carrick server; one looks like http://127.0.0.1:3003."
+        )
     if isinstance(error, _NEVER_SENT) or method == "GET":
         return ServerUnreachable(f"No Carrick server answers at {server_url} ({_reason(error)}).")
     return AnswerLost(

@@ -10,6 +10,7 @@ from urllib.parse import quote
 import aiohttp
 
 from carrick.client.answers import read, unanswered
+from carrick.errors import InvalidPath
 from carrick.model.json import JSONObject
 
 #: Seconds to wait for a connection, and for an answer that includes running functions.
@@ -19,6 +20,9 @@ _ANSWER_TIMEOUT_S = 120.0
 _DEPLOY_TIMEOUT_S = 900.0
 #: A dry run may take the function's whole time limit, in seconds.
 _DRY_RUN_TIMEOUT_S = 3700.0
+
+#: Lines of an operation that are asked for at a time: the most a server gives.
+_MESSAGES = 1000
 
 Scope = Mapping[str, Sequence[str]]
 
@@ -137,8 +141,16 @@ class Client:
         return await self._list("/operations", filters, limit=limit)
 
     async def operation(self, operation_id: str) -> JSONObject:
-        """Return an operation with its messages."""
-        return _data(await self._call("GET", f"/operations/{_part(operation_id)}"))
+        """Return an operation with all of its messages."""
+        path = f"/operations/{_part(operation_id)}"
+        query = {"limit": str(_MESSAGES)}
+        found = _data(await self._call("GET", path, query=query))
+        page = messages = list(found["messages"])
+        while len(page) == _MESSAGES:
+            after = {**query, "after": str(page[-1]["id"])}
+            page = list(_data(await self._call("GET", path, query=after))["messages"])
+            messages += page
+        return {**found, "messages": messages}
 
     async def retry_operation(self, operation_id: str) -> JSONObject:
         """Run a failed setup again."""
@@ -369,4 +381,11 @@ def _base64(content: bytes) -> str:
 
 
 def _part(text: str) -> str:
+    """Return an id as a part of a path.
+
+    Raises:
+        InvalidPath: It would not be a part: the path would be another one, of another route.
+    """
+    if text in ("", ".", ".."):
+        raise InvalidPath(f'"{text}" is no id.')
     return quote(text, safe="")
