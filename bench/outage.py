@@ -58,18 +58,22 @@ async def _measure(options: argparse.Namespace) -> None:
         began_at = time.monotonic()
         during = await _live(load, _EACH)
         await asyncio.sleep(max(0.0, options.seconds - (time.monotonic() - began_at)))
+        late = await _live(load, _EACH)
         tried = await load.calls_of_setups()
+        lasted_s = time.monotonic() - began_at
         await load.fail_setups(is_down=False)
         back_at = time.monotonic()
         after = await _live(load, _EACH)
-        await load.until_webhooks(options.connections + 3 * _EACH)
+        await load.until_webhooks(options.connections + 4 * _EACH)
         rows = [
             row_of("connect + validate before (ms)", before),
             row_of("connect + validate during the outage (ms)", during),
+            row_of("connect + validate at the end of the outage (ms)", late),
             row_of("connect + validate while it is caught up (ms)", after),
         ]
         rows.append(row_of("during / before (medians)", [rows[1].median / rows[0].median]))
-        rows.append(row_of("calls to the provider a second, outage", [tried / options.seconds]))
+        rows.append(row_of("its end / before (medians)", [rows[2].median / rows[0].median]))
+        rows.append(row_of("calls to the provider a second, outage", [tried / lasted_s]))
         rows.append(row_of("until all were set up (s)", [time.monotonic() - back_at]))
         print(table(rows))
 
