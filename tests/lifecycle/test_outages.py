@@ -73,3 +73,22 @@ async def test_an_outage_costs_no_attempts_and_ends_by_itself(house: House) -> N
     states = [(await house.row(row_id)).setup for row_id in rows]
     assert states == [SetupState.DONE] * 60
     assert len(house.provider.webhooks) == 60
+
+
+async def test_an_outage_that_is_known_costs_no_attempt(house: House) -> None:
+    """One attempt is all these setups have; the last of them fails when it is known why."""
+    await house.deploy({"register": SETUP.replace("attempts=3", "attempts=1")})
+    house.provider.fail("status", path="/webhooks", times=None, status=503)
+    rows = await connect_many(house, OUTAGE_AFTER)
+    tried = [
+        (await house.until(row_id, lambda events: events[0].error_kind is not None))[0]
+        for row_id in rows
+    ]
+    (waiting,) = [event for event in tried if event.is_unfinished]
+    assert (waiting.state.value, waiting.attempt) == ("waiting", 0)
+
+    house.provider.recover()
+    (done,) = await house.finished(waiting.connection_row_id)
+    assert done.state.value == "done"
+    said = await house.messages(done.operation_id)
+    assert any("does not count" in line for line in said)

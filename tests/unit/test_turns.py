@@ -13,6 +13,7 @@ from carrick.model.event import (
     Outcome,
     ProviderFailed,
     Succeeded,
+    TimedOut,
 )
 from carrick.testing.clock import FakeClock
 
@@ -123,6 +124,21 @@ async def test_during_an_outage_one_is_tried_at_a_time_ever_less_often(
         waits.append(wait_s)
     assert waits == [1, 2, 4, 8, 15, 15, 15]
     assert all_of(turns, GITHUB) == 8
+
+
+@pytest.mark.parametrize(
+    ("status", "is_away"), [(None, True), (503, True), (429, True), (500, False), (404, False)]
+)
+async def test_only_a_provider_that_is_not_there_is_to_blame(
+    turns: Turns, status: int | None, is_away: bool
+) -> None:
+    """And only in an outage that is known; 500 may be the doing of what was asked."""
+    outcome = ProviderFailed(status, "it failed")
+    assert not turns.is_away(SLACK, outcome)
+    tell(turns, SLACK, *[DOWN] * OUTAGE_AFTER)
+    assert turns.is_away(SLACK, outcome) == is_away
+    assert not turns.is_away(SLACK, TimedOut(30.0))
+    assert not turns.is_away(GITHUB, outcome)
 
 
 async def test_a_provider_that_comes_back_is_not_met_by_everything_at_once(

@@ -6,6 +6,7 @@ take → run → settle, which begins the next event that is due or lets go of t
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 
 from carrick.errors import ResultLost
 from carrick.journal import Recorder
@@ -59,7 +60,7 @@ class Drain:
                 while event is not None:
                     tried = await self._run(lease, event)
                     await self._ended(event, tried.outcome)
-                    self._turns.note(event.integration_row_id, connection_row_id, tried.outcome)
+                    tried = self._judged(event, tried)
                     event = await self._settle.settle(lease, event, tried, then=self._next_in)
                     self._rooms.progress.announce(connection_row_id)
 
@@ -123,6 +124,12 @@ class Drain:
         await faults.reached(Point.ATTEMPT_ENDED)
         if event.event is Event.PRE_CONNECTION_DELETION and isinstance(outcome, Succeeded):
             await faults.reached(Point.AFTER_CLEANUP)
+
+    def _judged(self, event: EventRow, tried: Tried) -> Tried:
+        """Learn from an attempt, and say whether it is to be blamed on its provider."""
+        turns, integration = self._turns, event.integration_row_id
+        turns.note(integration, event.connection_row_id, tried.outcome)
+        return replace(tried, is_provider_away=turns.is_away(integration, tried.outcome))
 
     async def _subject(
         self, lease: Lease, event: EventRow, connection: Connection, function: FunctionRef

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import partial
 
 from carrick.lifecycle.attempts import error_kind, in_words
 from carrick.lifecycle.delete import Delete, supersede_in
@@ -38,6 +40,10 @@ MAX_INTERRUPTIONS = 10
 #: Waits vary by this fraction, so that many retries do not come at once.
 _JITTER = 0.2
 _MAX_MESSAGE = 1000
+#: How long after its first attempt an event is not charged for an outage of its provider, and the
+#: longest that it waits then: an hour's outage ends nothing, and one for ever is told some time.
+_OUTAGE_FORGIVEN = timedelta(hours=2)
+_LONGEST_WAIT_IN_OUTAGE_S = 60.0
 
 
 Next = Callable[[Tx, Lease], Awaitable[EventRow | None]]
@@ -53,12 +59,15 @@ class Tried:
 
     outcome: Outcome
     declaration: Declaration
+    #: Whether it failed for no other reason than a provider that is away, for others too.
+    is_provider_away: bool = False
 
 
 @dataclass(frozen=True)
 class _Case:
     """One attempt's outcome and everything it is judged by."""
 
+    lease: Lease
     environment: Environment
     connection: Connection
     event: EventRow
@@ -110,12 +119,14 @@ class Settle:
             current = await event_rows.get(tx, event.id)
             assert connection is not None
             assert current is not None
-            case = _Case(environment, connection, current, outcome, tried.declaration)
+            case = _Case(lease, environment, connection, current, outcome, tried.declaration)
             await run_state.release_locks_of(tx, event.run_id)
             if isinstance(outcome, Succeeded):
                 await self._done(tx, case)
             elif _is_interruption(outcome) and not self.too_often_interrupted(event):
                 await self._interrupted(tx, case)
+            elif tried.is_provider_away and _is_forgiven(tx.now, case):
+                await self._postponed(tx, case)
             else:
                 await self._failed(tx, case)
             await self._delete.finish_in(tx, connection.row_id)
@@ -127,7 +138,7 @@ class Settle:
         await self._rooms.faults.reached(Point.AFTER_SETTLE)
         return following
 
-    # --- the four ends ----------------------------------------------------------------------
+    # --- the five ends ----------------------------------------------------------------------
 
     async def _done(self, tx: Tx, case: _Case) -> None:
         event = case.event
@@ -149,6 +160,18 @@ class Settle:
         count = case.event.interruptions + 1
         await self._again(tx, case, wait_s=min(0.25 * 2**count, 30.0), interruptions=count)
 
+    async def _postponed(self, tx: Tx, case: _Case) -> None:
+        """Try again when the provider may be back; no attempt is counted."""
+        wait_s = self._wait(case, case.event.attempt + 1, most_s=_LONGEST_WAIT_IN_OUTAGE_S)
+        await self._again(tx, case, wait_s=wait_s, interruptions=0)
+        note = partial(
+            self._rooms.operations.note,
+            case.event.operation_id,
+            "warn",
+            "The provider is away, for other connections as well: this attempt does not count",
+        )
+        tx.after_commit(note)
+
     async def _failed(self, tx: Tx, case: _Case) -> None:
         event, outcome, declaration = case.event, case.outcome, case.declaration
         attempt = event.attempt + 1
@@ -167,7 +190,7 @@ class Settle:
             await self._again(
                 tx,
                 case,
-                wait_s=self._wait(outcome, declaration, attempt),
+                wait_s=self._wait(case, attempt),
                 attempt=attempt,
                 interruptions=interruptions,
             )
@@ -229,10 +252,12 @@ class Settle:
         )
         again = await event_rows.get(tx, event.id)
         assert again is not None
-        await wake(self._rooms, tx, again)
+        await wake(self._rooms, tx, again, again=case.lease.fence)
 
-    def _wait(self, outcome: Outcome, declaration: Declaration, attempt: int) -> float:
-        wait_s = self._rooms.chance.spread(declaration.wait_after(attempt), _JITTER)
+    def _wait(self, case: _Case, attempt: int, *, most_s: float = math.inf) -> float:
+        outcome = case.outcome
+        wait_s = min(case.declaration.wait_after(attempt), most_s)
+        wait_s = self._rooms.chance.spread(wait_s, _JITTER)
         if isinstance(outcome, ProviderFailed) and outcome.retry_after_s is not None:
             return max(wait_s, outcome.retry_after_s)
         return wait_s
@@ -253,6 +278,15 @@ class Settle:
         else:
             shown = SetupState.DONE
         await rows.change(tx, connection.row_id, {"setup": shown.value})
+
+
+def _is_forgiven(now: datetime, case: _Case) -> bool:
+    """Whether a failure that is the provider's is not held against the event.
+
+    A deletion waits for a setup that is cut short, so that one has to end.
+    """
+    since = case.event.first_started_at or now
+    return now - since < _OUTAGE_FORGIVEN and not case.is_setup_under_deletion
 
 
 def _is_interruption(outcome: Outcome) -> bool:

@@ -30,6 +30,8 @@ LONGEST_PAUSE_S = 15.0
 #: A provider that asks for a longer pause than this is tried again all the same.
 _LONGEST_ASKED_S = 300.0
 _UNAVAILABLE = frozenset({408, 425, 429})
+#: From here on a status says that the provider is not there; below, that it cannot do this.
+_AWAY_FROM = 502
 #: Seconds in which the others may begin what failed here: two of their sweeps, and some more.
 OTHERS_FIRST_S = 5.0
 #: Seconds after which a failure says nothing any more of this node.
@@ -169,6 +171,14 @@ class Turns:
         elif isinstance(outcome, Succeeded | ProviderFailed):
             self._succeeded(integration_row_id, queue)
         # Anything else says nothing about the provider: it may not have been asked.
+
+    def is_away(self, integration_row_id: int, outcome: Outcome) -> bool:
+        """Say whether an attempt failed for no other reason than a provider that is away."""
+        queue = self._queues.get(integration_row_id)
+        if queue is None or queue.outage is None or not isinstance(outcome, ProviderFailed):
+            return False
+        status = outcome.status
+        return status is None or status >= _AWAY_FROM or status in _UNAVAILABLE
 
     def _remember(self, connection_row_id: int, outcome: Outcome) -> None:
         self._stuck.pop(connection_row_id, None)
