@@ -110,6 +110,9 @@ class Settings(BaseModel):
     secret_keys: Mapping[str, SecretStr] = Field(
         default_factory=dict, description="API key per environment: CARRICK_SECRET_KEY_<NAME>."
     )
+    account_key: SecretStr | None = Field(
+        None, description="API key with which the command line makes and deletes environments."
+    )
     webhook_urls: Mapping[str, Annotated[str, AfterValidator(_address)]] = Field(
         default_factory=dict,
         description="Address for notifications per environment: CARRICK_WEBHOOK_URL_<NAME>.",

@@ -15,7 +15,6 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
-import aiohttp
 import pytest
 from aiohttp import web
 
@@ -106,7 +105,6 @@ def write(root: Path, integration_id: str, description: str = "Set up") -> Path:
 
 def connect(server: tuple[str, str], integration_id: str, connection_id: str) -> None:
     """Import a connection through the client."""
-    import asyncio
 
     async def send() -> None:
         async with carrick.Client(*server) as client:
@@ -450,19 +448,31 @@ def test_a_key_made_on_the_servers_machine_may_manage_environments(
     code, out, _ = cli("keys", "create", "operations", "--scope", "account:*")
     assert code == 0
 
-    async def use() -> list[int]:
-        key = {"Authorization": f"Bearer {out.strip()}"}
-        calls = [("POST", "/environments", {"name": "stage"})]
-        calls += [("DELETE", "/environments/stage", {})] * 2
-        calls += [("GET", "/connections", {})]
-        statuses = []
-        async with aiohttp.ClientSession(server[0], headers=key) as http:
-            for how, at, body in calls:
-                async with http.request(how, at, json=body) as answer:
-                    statuses.append(answer.status)
-        return statuses
+    monkeypatch.setenv("CARRICK_ACCOUNT_KEY", out.strip())
+    code, made, err = cli("environments", "create", "our-stage")
+    assert (code, uuid.UUID(made.strip()).version) == (0, 4)
+    assert "CARRICK_SECRET_KEY_OUR_STAGE" in err
+    monkeypatch.setenv("CARRICK_SECRET_KEY_OUR_STAGE", made.strip())
+    assert cli("connections", "list", "-e", "our-stage")[0] == 0
+    assert cli("environments", "create", "our-stage")[0] == 1
+    assert cli("environments", "delete", "our-stage")[0] == 2  # nobody is there to be asked
+    assert cli("environments", "delete", "our-stage", "--yes")[0] == 0
+    assert cli("connections", "list", "-e", "our-stage")[0] == 1
+    code, _, err = cli("environments", "delete", "our-stage", "--yes")
+    assert (code, "our-stage" in err) == (1, True)
+    monkeypatch.setenv("CARRICK_SECRET_KEY_DEV", out.strip())
+    assert cli("connections", "list")[0] == 1  # that is an environment's business
 
-    assert asyncio.run(use()) == [200, 204, 404, 403]
+
+def test_environments_are_not_made_without_a_key_of_the_account(
+    server: tuple[str, str], cli: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without one it is said where it comes from; an environment's own key is refused."""
+    code, _, err = cli("environments", "create", "our-stage")
+    assert (code, "carrick keys create" in err) == (1, True)
+    monkeypatch.setenv("CARRICK_ACCOUNT_KEY", server[1])
+    code, _, err = cli("environments", "create", "our-stage")
+    assert (code, "account:environments:create" in err) == (1, True)
 
 
 def test_a_key_that_cannot_be_is_refused(

@@ -67,10 +67,29 @@ def server_url(given: Settings) -> str:
 
 def with_client(environment: str, action: Callable[[Client], Coroutine[Any, Any, T]]) -> T:
     """Run something with a client of an environment and return what it returns."""
-    from carrick.client import Client
+    given = settings()
+    return _asked(given, secret_key(environment, given), action)
+
+
+def with_account_client(action: Callable[[Client], Coroutine[Any, Any, T]]) -> T:
+    """Run something that no environment's key may do.
+
+    Raises:
+        SettingsInvalid: There is no key of the account.
+    """
+    from carrick.errors import SettingsInvalid
 
     given = settings()
-    key = secret_key(environment, given)
+    if given.account_key is None:
+        raise SettingsInvalid(
+            "CARRICK_ACCOUNT_KEY is not set. On the server's machine, "
+            "`carrick keys create NAME --scope 'account:*'` makes a key for it."
+        )
+    return _asked(given, given.account_key.get_secret_value(), action)
+
+
+def _asked(given: Settings, key: str, action: Callable[[Client], Coroutine[Any, Any, T]]) -> T:
+    from carrick.client import Client
 
     async def run() -> T:
         async with Client(server_url(given), key) as client:

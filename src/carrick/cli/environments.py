@@ -18,6 +18,8 @@ def group() -> typer.Typer:
     app = typer.Typer(name="environments", help="Environments of the server.")
     app.callback()(_group)
     app.command("list")(list_environments)
+    app.command("create")(create)
+    app.command("delete")(delete)
     app.command("variables")(list_variables)
     app.command("set")(set_variables)
     app.command("settings")(show_settings)
@@ -31,6 +33,7 @@ Assignments = Annotated[
 ]
 
 
+NameArgument = Annotated[str, typer.Argument(help="The environment's name.")]
 Settings = Annotated[
     list[str],
     typer.Argument(
@@ -59,6 +62,43 @@ def list_environments(environment: EnvironmentOption = "dev", as_json: JsonOptio
         return
     rows = [(one.get("name"), one.get("uuid")) for one in found]
     print_table(("name", "uuid"), rows, empty="There are no environments.")
+
+
+def create(name: NameArgument, as_json: JsonOption = False) -> None:
+    """Make an environment and print its API key, this once.
+
+    It takes a key of the account: see CARRICK_ACCOUNT_KEY.
+    """
+    from carrick.cli.access import with_account_client
+    from carrick.cli.failures import write
+    from carrick.cli.output import print_json
+
+    async def make(client: Client) -> JSONObject:
+        return await client.create_environment(name)
+
+    made = with_account_client(make)
+    if as_json:
+        print_json(made)
+    else:
+        print(made["secret_key"])
+        write(f"Made {name}. Keep the key as CARRICK_SECRET_KEY_{name.upper().replace('-', '_')}.")
+
+
+def delete(name: NameArgument, yes: YesOption = False) -> None:
+    """Delete an environment, with a cleanup for each of its connections.
+
+    It takes a key of the account: see CARRICK_ACCOUNT_KEY.
+    """
+    from carrick.cli.access import with_account_client
+    from carrick.cli.output import confirm
+
+    confirm(f"Delete {name} with everything in it? Its connections are cleaned up.", yes=yes)
+
+    async def remove(client: Client) -> None:
+        await client.delete_environment(name)
+
+    with_account_client(remove)
+    print(f"Deleted {name}; what its connections have left is being cleaned up.")
 
 
 def list_variables(environment: EnvironmentOption = "dev", as_json: JsonOption = False) -> None:

@@ -11,7 +11,8 @@ from carrick.errors import CarrickError
 _BY_CODE = {
     "unknown_account": "Is CARRICK_SECRET_KEY_<ENVIRONMENT> the key of this server's environment?",
     "invalid_secret_key_format": "An API key is a UUID; see `carrick keys show`.",
-    "forbidden": "Use a key with that scope; the default key of an environment has every scope.",
+    "forbidden": "Use a key with that scope: an environment's default key has all of its own, and "
+    "`carrick keys create`, on the server's machine, makes others.",
     "unknown_provider_config": "`carrick integrations list` shows the integrations there are.",
     "unknown_provider_template": "`carrick providers list` shows the providers there are.",
     "unknown_connection": "`carrick connections list` shows the connections there are.",

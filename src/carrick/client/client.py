@@ -291,6 +291,20 @@ class Client:
         answer = await self._call("GET", "/environments")
         return list(answer["data"])
 
+    async def create_environment(self, name: str) -> JSONObject:
+        """Make an environment; its API key is in the answer, this once.
+
+        The client's key needs the scope `account:environments:create`.
+        """
+        return _data(await self._call("POST", "/environments", {"name": name}))
+
+    async def delete_environment(self, name: str) -> None:
+        """Delete an environment; each of its connections is cleaned up.
+
+        The client's key needs the scope `account:environments:delete`.
+        """
+        await self._call("DELETE", f"/environments/{_part(name)}")
+
     async def variables(self) -> list[JSONObject]:
         """Return the environment's variables as `{name, value}`."""
         return list(await self._call("GET", "/environment-variables"))
