@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
+from structlog.testing import capture_logs
 from tests.api.browser import Browser
 from tests.api.conftest import Desk, Opener
 
@@ -38,6 +39,16 @@ async def notification(desk: Desk, state: str, **wanted: str) -> Any:
             return found[0]
         await desk.app.rooms.clock.sleep(0.02)
     raise AssertionError(f"no notification is {state}")
+
+
+async def test_an_address_of_no_environment_is_named_at_start(open_desk: Opener) -> None:
+    """CARRICK_WEBHOOK_URL_PRD would else be missed when the first notification is."""
+    urls = dict.fromkeys(("dev", "prd"), "https://app.example/hook")
+    with capture_logs() as lines:
+        async with open_desk(webhook_urls=urls):
+            pass
+    unused = [line["setting"] for line in lines if line["event"] == "webhook_url_unused"]
+    assert unused == ["CARRICK_WEBHOOK_URL_PRD"]
 
 
 async def test_a_notification_shows_what_became_of_it(desk: Desk) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -29,3 +29,9 @@ def setting_for(values: Mapping[str, T], environment: str) -> T | None:
     if environment in values:
         return values[environment]
     return values.get(environment.replace("-", "_"))
+
+
+def of_no_environment(values: Mapping[str, T], environments: Iterable[str]) -> list[str]:
+    """Return the names in settings that no environment answers to, misspelt ones perhaps."""
+    taken = {spelt for name in environments for spelt in (name, name.replace("-", "_"))}
+    return sorted(values.keys() - taken)
