@@ -172,7 +172,7 @@ async def test_interruptions_are_counted_apart(house: House) -> None:
     """
     await house.deploy({"setup": waits_for_neighbour})
     account = house.provider.add_account("a")
-    house.provider.fail("slow", path="/api/me", delay_s=1.0, times=1)
+    house.provider.fail("hang", path="/api/me", times=1)
     victim = (await house.connect(account, "victim")).connection.row_id
     await house.provider.until(lambda: len(house.provider.calls_to("GET", "/api/me")) == 1)
     await house.connect(account, "villain")
