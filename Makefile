@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint format nodes faults machine bench chaos lock migration clean
+.PHONY: help venv demo test lint format nodes faults machine bench chaos lock client migration clean
 
 help:
 	@echo "make demo       a server, a provider and an app to connect, on this machine"
@@ -20,6 +20,7 @@ help:
 	@echo "make bench      measure speed and memory"
 	@echo "make chaos      kill processes at random under load: MINUTES=2, or KILLS=10000, STORE=sqlite"
 	@echo "make lock       renew requirements.lock from pyproject.toml"
+	@echo "make client     write carrick.SyncClient anew from carrick.Client"
 	@echo "make migration  write the first migration anew, or with name=… the next one"
 
 venv: $(READY)
@@ -72,6 +73,9 @@ chaos: $(READY)
 lock: $(READY)
 	$(BIN)/uv pip compile --universal --generate-hashes --no-header --group dev \
 		pyproject.toml --output-file requirements.lock
+
+client: $(READY)
+	$(BIN)/python tools/sync_client.py
 
 migration: $(READY)
 	$(BIN)/python tools/migration.py $(name)

@@ -10,15 +10,25 @@ from typing import TYPE_CHECKING, Any
 from carrick.sdk import ActionError, EventContext, ProviderError, Response, create_on_event
 
 if TYPE_CHECKING:
-    from carrick.client import Client
+    from carrick.client import Client, SyncClient
 
-__all__ = ["ActionError", "Client", "EventContext", "ProviderError", "Response", "create_on_event"]
+__all__ = [
+    "ActionError",
+    "Client",
+    "EventContext",
+    "ProviderError",
+    "Response",
+    "SyncClient",
+    "create_on_event",
+]
+#: Imported when asked for: runners must not pay for what functions never use.
+_LATER = frozenset({"Client", "SyncClient"})
 
 
 def __getattr__(name: str) -> Any:
-    """Import the client when it is asked for: runners must not pay for what functions never use."""
-    if name == "Client":
-        from carrick.client import Client
+    """Import what is wanted outside functions alone."""
+    if name in _LATER:
+        from carrick import client
 
-        return Client
+        return getattr(client, name)
     raise AttributeError(f"module 'carrick' has no attribute {name!r}")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from tests.integration.server import served
+from tests.integration.server import INTEGRATION, served
 
 from carrick.cli.app import run
-from carrick.client import Client
+from carrick.client import ApiError, Client, SyncClient
 
 _FAILING = """
 @create_on_event(event="pre-connection-deletion", description="Later", waits=[3600])
@@ -78,3 +79,77 @@ async def test_a_parked_cleanup_shows_its_whole_history(
     assert shown.count("line 399\n") == 3
     assert shown.rstrip().endswith("KeyError: 'missing'")
     assert "clean_up.py:" in shown
+
+
+async def test_a_product_does_its_daily_work_with_it(tmp_path: Path) -> None:
+    """Sessions, metadata, tags, keys, calls with a connection's credentials, and its end."""
+    async with (
+        served(tmp_path) as server,
+        Client(server.url, server.secret_key) as client,
+    ):
+        await server.connect(server.provider.add_account("ann"), "ann")
+        session = await client.create_connect_session(
+            {"id": "u1", "email": "ann@example.com"}, allowed_integrations=[INTEGRATION]
+        )
+        assert session["connect_link"].endswith(session["token"])
+        again = await client.create_reconnect_session("ann", INTEGRATION)
+        assert again["token"] != session["token"]
+
+        await client.set_metadata("ann", INTEGRATION, {"a": 1})
+        await client.update_metadata(["ann"], INTEGRATION, {"b": 2})
+        await client.change_connection("ann", INTEGRATION, {"tags": {"plan": "pro"}})
+        found = await client.connection("ann", INTEGRATION, force_refresh=True)
+        assert (found["metadata"], found["tags"]) == ({"a": 1, "b": 2}, {"plan": "pro"})
+
+        key = await client.create_api_key("reads", ["environment:connections:list"])
+        async with Client(server.url, str(key["secret"])) as reader:
+            assert [one["connection_id"] for one in await reader.connections()] == ["ann"]
+            with pytest.raises(ApiError, match="scope"):
+                await reader.integrations()
+        assert "reads" in [one["display_name"] for one in await client.api_keys()]
+        await client.delete_api_key(int(str(key["id"])))
+        changed = await client.change_integration(INTEGRATION, {"display_name": "Acme!"})
+        assert changed == await client.integration(INTEGRATION)
+        assert (await client.delete_connection("ann", INTEGRATION))["success"] is True
+
+
+async def test_a_providers_answer_is_told_from_the_servers_own(tmp_path: Path) -> None:
+    """A refusal by the provider is an answer; one by Carrick is an error."""
+    async with (
+        served(tmp_path) as server,
+        Client(server.url, server.secret_key) as client,
+    ):
+        account = server.provider.add_account("ann")
+        await server.connect(account, "ann")
+        ann = {"connection_id": "ann", "integration_id": INTEGRATION}
+        me = await client.proxy("GET", "/api/me", **ann)
+        assert (me.status, me.json()["organization_id"]) == (200, account.organization_id)
+        made = await client.proxy("POST", "webhooks", data={"url": "https://a.example"}, **ann)
+        assert made.status == 201
+        missing = await client.proxy("GET", "/nowhere", params={"q": "ä b"}, **ann)
+        assert missing.status == 404
+        sent = server.provider.calls[-1]
+        assert (sent.path, sent.query) == ("/nowhere", "q=ä b")
+        with pytest.raises(ApiError, match="nobody"):
+            await client.proxy("GET", "/api/me", connection_id="nobody", integration_id=INTEGRATION)
+
+
+def test_code_that_does_not_await_has_the_same(tmp_path: Path) -> None:
+    """From several threads at once, against a real server."""
+
+    async def use() -> None:
+        async with served(tmp_path) as server:
+            await server.connect(server.provider.add_account("ann"), "ann")
+
+            def work() -> list[str]:
+                with SyncClient(server.url, server.secret_key) as client:
+                    assert client.health() == {"result": "ok"}
+                    with ThreadPoolExecutor(4) as threads:
+                        found = list(threads.map(lambda _: client.connections(), range(8)))
+                    with pytest.raises(ApiError, match="nobody"):
+                        client.connection("nobody", INTEGRATION)
+                return [str(page[0]["connection_id"]) for page in found]
+
+            assert await asyncio.to_thread(work) == ["ann"] * 8
+
+    asyncio.run(use())

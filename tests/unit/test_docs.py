@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import carrick
 from carrick.providers import keys
 from carrick.sdk import EventContext, create_on_event
 from carrick.settings import Settings
@@ -36,6 +37,13 @@ def test_every_part_of_the_declaration_is_documented() -> None:
     page = (DOCS / "functions.md").read_text()
     declared = inspect.signature(create_on_event).parameters
     assert {name for name in declared if name not in page} == set()
+
+
+def test_every_method_of_the_client_is_documented() -> None:
+    """What a product can ask of a server stands on the client's page."""
+    page = (DOCS / "client.md").read_text()
+    public = {name for name in dir(carrick.Client) if name[0] != "_"} - {"close"}
+    assert {name for name in public if f"`{name}`" not in page} == set()
 
 
 @pytest.mark.parametrize(

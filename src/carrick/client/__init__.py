@@ -1,4 +1,4 @@
-"""`carrick.Client`: the Python client of a Carrick server.
+"""`carrick.Client` and `carrick.SyncClient`: the Python clients of a Carrick server.
 
 Routes of the wire contract (`/integrations`, `/connections`, `/providers`, …) keep its shapes. What
 only Carrick has speaks JSON like this; lists are `{"data": [...], "next_cursor": str | null}` and
@@ -47,5 +47,7 @@ take `?limit=` and `?cursor=`; errors are `{"error": {"code", "message", "payloa
 
 from carrick.client.client import Client
 from carrick.client.errors import AnswerLost, ApiError, ServerUnreachable
+from carrick.client.sync import SyncClient
+from carrick.client.transport import Answer
 
-__all__ = ["AnswerLost", "ApiError", "Client", "ServerUnreachable"]
+__all__ = ["Answer", "AnswerLost", "ApiError", "Client", "ServerUnreachable", "SyncClient"]

@@ -53,6 +53,8 @@ _KEPT_BACK = frozenset(
         "x-frame-options",
     }
 )
+#: Tells a provider's answer from one of ours, which could look the same.
+_ANSWERED_BY = {"Carrick-Answered-By": "provider"}
 #: An answer up to this size is passed on whole: watching whether the client is still there costs
 #: more than reading it.
 _SHORT_BYTES = 64 * 1024
@@ -181,6 +183,7 @@ async def _passed_on(answer: Streamed) -> Response:
     headers = {
         name: value for name, value in answer.headers.items() if name.lower() not in _KEPT_BACK
     }
+    headers |= _ANSWERED_BY
     length = answer.headers.get("content-length", "")
     if length.isdigit() and int(length) <= _SHORT_BYTES:
         body = b"".join([chunk async for chunk in answer.chunks()])
