@@ -17,13 +17,14 @@ from tests.lifecycle.house import CLEANUP, SETUP, VALIDATE, House
 
 from carrick.app import running
 from carrick.environments import NewIntegration
-from carrick.errors import NotFound, OperationNotRetryable, UnknownConnection
+from carrick.errors import ConnectionBusy, NotFound, OperationNotRetryable, UnknownConnection
 from carrick.lifecycle.rooms import Timing
 from carrick.model.environment import IntegrationState
 from carrick.model.event import Occasion
 from carrick.model.faults import Point
 from carrick.settings import Settings
 from carrick.store import environments as environment_rows
+from carrick.store.operations import OperationFilter
 from carrick.testing.clock import FakeClock
 from carrick.testing.fake_provider import FakeProvider
 from carrick.testing.faults import Hold, PlannedFaults
@@ -148,6 +149,35 @@ async def test_two_deletes_at_once_clean_up_once(nodes: Nodes) -> None:
     await nodes.here.finished(row_id)
     deletes = [call for call in nodes.here.provider.calls if call.method == "DELETE"]
     assert len(deletes) == 1
+
+
+@pytest.mark.parametrize("timing", [Timing(busy_s=0, stop_s=0.5)])
+async def test_a_creation_that_came_second_and_finds_it_busy_is_in_the_log(nodes: Nodes) -> None:
+    """It is a reconnect by then, and what stops that is recorded as of any other."""
+    await nodes.here.deploy({"setup": SETUP})
+    account = nodes.here.provider.add_account("a")
+    verdict, end = Hold(), Hold()
+    nodes.faults.plan(Point.VERDICT_REACHED, verdict)
+    nodes.faults.plan(Point.ATTEMPT_ENDED, end)
+    second = asyncio.create_task(nodes.there.connect(account))
+    await verdict.arrived.wait()
+    first = await nodes.here.connect(account)
+    await end.arrived.wait()
+
+    verdict.let_go()
+
+    (told,) = await asyncio.gather(second, return_exceptions=True)
+    end.let_go()
+    assert isinstance(told, ConnectionBusy)
+    log = await nodes.there.app.rooms.operations.list(
+        nodes.there.environment.row_id, OperationFilter(actions=["create_connection"])
+    )
+    ended = [(one.state, (one.error or {}).get("code"), one.connection_row_id) for one in log]
+    row_id = first.connection.row_id
+    assert sorted(ended, key=str) == [
+        ("failed", "connection_busy", row_id),
+        ("success", None, row_id),
+    ]
 
 
 async def test_a_reconnect_waits_for_the_setup_that_runs(nodes: Nodes) -> None:

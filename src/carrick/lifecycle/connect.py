@@ -77,11 +77,13 @@ class Connect:
         operation_id = self._rooms.operations.new_id()
         located = await self.locate(request)
         try:
-            return await self._connect(request, located, operation_id)
-        except AlreadyExists:
-            # Somebody connected the same id between our look and our write: this one is a
-            # reconnect then, and is validated as one.
-            return await self._connect(request, await self.locate(request), operation_id)
+            try:
+                return await self._connect(request, located, operation_id)
+            except AlreadyExists:
+                # Somebody connected the same id between our look and our write: this one is a
+                # reconnect then, and is validated as one.
+                located = await self.locate(request)
+                return await self._connect(request, located, operation_id)
         except ConnectionValidationFailed:
             raise  # the refusal's own transaction recorded it
         except Exception as error:
