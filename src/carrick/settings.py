@@ -11,7 +11,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -44,21 +44,27 @@ def _address(value: str) -> str:
     return value
 
 
+def _database(value: str) -> str:
+    if not value.startswith(("postgresql://", "postgres://")):
+        raise ValueError("must be a Postgres address: postgresql://user@host/database")
+    return value
+
+
 class Settings(BaseModel):
     """Everything a person can set. Each field is `CARRICK_<NAME>` or a key of `carrick.toml`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     data_dir: Path = Field(Path(".carrick"), description="Where the SQLite file and keys live.")
-    database_url: str | None = Field(
+    database_url: Annotated[str, AfterValidator(_database)] | None = Field(
         None, description="postgresql://… for many nodes; a SQLite file in data_dir without it."
     )
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(3003, ge=0, le=65535, description="Port to listen on.")
-    public_url: str | None = Field(
+    public_url: Annotated[str, AfterValidator(_address)] | None = Field(
         None, description="Address under which others reach this server."
     )
-    connect_url: str | None = Field(
+    connect_url: Annotated[str, AfterValidator(_address)] | None = Field(
         None, description="Address of a connect page other than this server's own."
     )
     providers_file: Path | None = Field(
@@ -83,7 +89,7 @@ class Settings(BaseModel):
     runner_concurrency: int = Field(
         32, ge=1, description="Runs that share one runner process at a time."
     )
-    isolation: str = Field(
+    isolation: Literal["auto", "bubblewrap", "none"] = Field(
         "auto", description="auto, bubblewrap or none: isolation of runner processes."
     )
     retention_days: int = Field(
@@ -106,7 +112,9 @@ class Settings(BaseModel):
         description="Seconds a server that is told to stop goes on while /health says so.",
     )
     log_level: str = Field("info", description="debug, info, warning or error.")
-    log_format: str = Field("auto", description="auto, console or json.")
+    log_format: Literal["auto", "console", "json"] = Field(
+        "auto", description="auto, console or json."
+    )
     secret_keys: Mapping[str, SecretStr] = Field(
         default_factory=dict, description="API key per environment: CARRICK_SECRET_KEY_<NAME>."
     )

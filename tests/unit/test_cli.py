@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
+import contextlib
 import json
 import re
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,7 +18,9 @@ import pytest
 from tests.many_providers import many_providers
 from typer.main import get_command
 
+from carrick.app import running
 from carrick.cli.app import build, run
+from carrick.settings import Settings
 
 TIDY = Path(__file__).parents[1] / "projects" / "tidy"
 
@@ -397,6 +403,63 @@ def test_the_doctor_looks_at_everything(carrick: Run, monkeypatch: pytest.Monkey
     assert findings["python"] == findings["sqlite"] == findings["data directory"] == "ok"
     assert findings["server"] == "note"
     assert "isolation" in findings
+
+
+@pytest.mark.parametrize(
+    ("mishap", "what", "said"),
+    [
+        ("damaged", "database", "carrick restore"),
+        ("newer", "database", "later version"),
+        ("keys lost", "database", "encrypted with key"),
+        ("other key", "database", "encrypted with key"),
+        ("keys torn", "keys", "not valid TOML"),
+    ],
+)
+def test_the_doctor_finds_what_keeps_a_server_from_starting(
+    carrick: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mishap: str, what: str, said: str
+) -> None:
+    """And says why in its table, not in a log on the same stream."""
+    monkeypatch.setenv("CARRICK_SERVER_URL", "http://127.0.0.1:1")
+    settings = Settings(data_dir=tmp_path / ".carrick")
+    asyncio.run(started(settings))
+    assert carrick("doctor")[0] == 0
+    match mishap:
+        case "damaged":
+            settings.database_file.write_bytes(b"x" * 4096)
+        case "newer":
+            with contextlib.closing(sqlite3.connect(settings.database_file)) as database:
+                database.execute("UPDATE alembic_version SET version_num = 'later'")
+                database.commit()
+        case "keys lost":
+            settings.key_file.unlink()
+        case "other key":
+            monkeypatch.setenv("CARRICK_ENCRYPTION_KEY", base64.b64encode(b"k" * 32).decode())
+            settings.key_file.unlink()
+        case _:
+            settings.key_file.write_text("active = [")
+
+    code, out, err = carrick("doctor", "--json")
+
+    findings = {one["what"]: one for one in json.loads(out)}
+    assert (code, err) == (1, "")
+    assert findings[what]["state"] == "bad"
+    assert said in findings[what]["message"]
+
+
+async def started(settings: Settings) -> None:
+    """Start a server for the first time and stop it."""
+    async with running(settings):
+        pass
+
+
+def test_the_doctor_looks_for_postgres(carrick: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database that is away is found here, before a server is started."""
+    monkeypatch.setenv("CARRICK_DATABASE_URL", "postgresql://carrick:secret@127.0.0.1:1/carrick")
+    code, out, _ = carrick("doctor", "--json")
+    [found] = [one for one in json.loads(out) if one["what"] == "database"]
+    assert (code, found["state"]) == (1, "bad")
+    assert "does not answer" in found["message"]
+    assert "secret" not in out
 
 
 # --- providers ------------------------------------------------------------------------------

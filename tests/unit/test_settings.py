@@ -78,6 +78,27 @@ def test_an_address_for_notifications_is_one(tmp_path: Path, address: str) -> No
         read_settings({"CARRICK_WEBHOOK_URL_DEV": address}, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("DATABASE_URL", "mysql://carrick:hidden@db/carrick", "must be a Postgres address"),
+        ("DATABASE_URL", "postgres", "must be a Postgres address"),
+        ("PUBLIC_URL", "carrick.example", "must be an address"),
+        ("CONNECT_URL", "carrick.example/connect", "must be an address"),
+        ("ISOLATION", "docker", "'auto', 'bubblewrap' or 'none'"),
+        ("LOG_FORMAT", "xml", "'auto', 'console' or 'json'"),
+    ],
+)
+def test_a_value_that_nothing_can_be_done_with_is_told_at_start(
+    tmp_path: Path, variable: str, value: str, said: str
+) -> None:
+    """And not later, by whatever fails on it; a password in it is not repeated."""
+    with pytest.raises(SettingsInvalid, match=said) as caught:
+        read_settings({f"CARRICK_{variable}": value}, tmp_path)
+    assert f"CARRICK_{variable}" in caught.value.message
+    assert "hidden" not in caught.value.message
+
+
 def test_a_file_in_another_encoding_is_named(tmp_path: Path) -> None:
     """Settings are UTF-8."""
     (tmp_path / "carrick.toml").write_bytes('host = "ö"'.encode("latin-1"))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +17,10 @@ from carrick.cli.access import JsonOption
 
 if TYPE_CHECKING:
     from carrick.settings import Settings
+
+
+#: Bytes that a server needs on its disk to go on for long.
+_ROOM = 32 * 2**20
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,7 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(as_json: JsonOption = False) -> None:
-    """Look at Python, SQLite, isolation, the data directory and the server."""
+    """Look at Python, SQLite, isolation, the data directory, the database and the server."""
     from carrick.cli.access import settings
     from carrick.cli.output import print_json, print_table, styled
 
@@ -45,6 +51,7 @@ def doctor(as_json: JsonOption = False) -> None:
         asyncio.run(_isolation(given)),
         _data_dir(given.data_dir),
         _keys(given),
+        asyncio.run(_database(given)),
         asyncio.run(_server(given)),
     ]
     if as_json:
@@ -94,6 +101,8 @@ async def _isolation(given: Settings) -> Finding:
 
 
 def _data_dir(path: Path) -> Finding:
+    import shutil
+
     place = path.absolute()
     if not place.exists():
         parent = next(folder for folder in place.parents if folder.exists())
@@ -102,18 +111,61 @@ def _data_dir(path: Path) -> Finding:
         return Finding("data directory", "bad", f"{place} cannot be made: {parent} is read-only")
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
         return Finding("data directory", "bad", f"{place} cannot be written to")
+    for file in place.glob("carrick.db*"):
+        if not os.access(file, os.R_OK | os.W_OK):
+            return Finding("data directory", "bad", f"{file} cannot be written to")
+    if (free := shutil.disk_usage(place).free) < _ROOM:
+        left = f"{free // 2**20} MiB are left on the disk of {place}: make room"
+        return Finding("data directory", "bad", left)
     return Finding("data directory", "ok", str(place))
 
 
 def _keys(given: Settings) -> Finding:
+    from carrick.errors import SettingsInvalid
+    from carrick.vault import KeyFile
+
     path = given.key_file.absolute()
-    if path.exists():
-        if path.stat().st_mode & 0o077:
-            return Finding("keys", "bad", f"others can read {path}: chmod 600 it")
-        return Finding("keys", "ok", str(path))
+    try:
+        if path.exists():
+            if path.stat().st_mode & 0o077:
+                return Finding("keys", "bad", f"others can read {path}: chmod 600 it")
+            KeyFile.load(path)
+            return Finding("keys", "ok", str(path))
+    except OSError as error:
+        return Finding("keys", "bad", f"{path} cannot be read: {error.strerror}")
+    except SettingsInvalid as error:
+        return Finding("keys", "bad", error.message)
     if given.secret_keys:
         return Finding("keys", "ok", "API keys come from CARRICK_SECRET_KEY_<ENVIRONMENT>")
     return Finding("keys", "note", "none yet: the server makes them when it first starts")
+
+
+async def _database(given: Settings) -> Finding:
+    from carrick.app.checkup import look_at_store
+    from carrick.errors import CarrickError
+
+    try:
+        with _without_logs():  # what they would say is told here
+            return Finding("database", "ok", await look_at_store(given))
+    except CarrickError as error:
+        return Finding("database", "bad", error.message)
+    except OSError as error:
+        named = error.filename or given.data_dir
+        return Finding("database", "bad", f"{named}: {error.strerror}")
+
+
+@contextlib.contextmanager
+def _without_logs() -> Iterator[None]:
+    import logging
+
+    import structlog
+
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
 
 
 async def _server(given: Settings) -> Finding:
