@@ -170,6 +170,18 @@ async def test_what_is_not_offered_says_so(desk: Desk) -> None:
         assert (answer.status, answer.code) == (501, "not_implemented"), target
 
 
+async def test_another_method_of_what_is_offered_is_405(desk: Desk) -> None:
+    """Also beside paths below which nothing else is offered."""
+    for method, target in (
+        ("PUT", "/oauth/connect/acme"),
+        ("DELETE", "/app-auth/connect"),
+        ("PUT", "/connection"),
+        ("PATCH", "/integrations"),
+    ):
+        answer = await desk.ask(method, target)
+        assert (answer.status, answer.code) == (405, "method_not_allowed"), target
+
+
 async def test_the_access_log_has_templates_only(desk: Desk) -> None:
     """No line of the log holds an address, a session token or a key."""
     token = await desk.session()

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Path
 from starlette.responses import Response
+from typing_extensions import TypedDict
 
 from carrick.api.access import Rooms
 from carrick.api.auth import Asker, ByKey
@@ -26,6 +27,13 @@ from carrick.api.times import with_z
 from carrick.errors import FunctionManagedByDeploy, NotFound
 
 routes = router("functions")
+
+
+class ToolsAnswer(TypedDict):
+    """Functions as tools that a model could call, of which there are none."""
+
+    data: list[dict[str, Any]]
+
 
 _LIST = "environment:functions:list"
 _READ = "environment:functions:read"
@@ -97,7 +105,7 @@ async def delete_function(
     raise FunctionManagedByDeploy
 
 
-@routes.get("/scripts/config", response_model=list[dict[str, Any]])
+@routes.get("/scripts/config", response_model=list[dict[str, Any]] | ToolsAnswer)
 async def get_scripts(
     rooms: Rooms,
     asker: Annotated[Asker, Depends(ByKey("environment:integrations:list_functions"))],

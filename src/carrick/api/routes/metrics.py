@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import Depends
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 
 from carrick.api.access import Rooms
 from carrick.api.auth import Asker, ByKey
@@ -26,7 +26,7 @@ _OWN = "environment:metrics:read"
 _EVERY = "account:metrics:read"
 
 
-@routes.get("/metrics", response_class=PlainTextResponse)
+@routes.get("/metrics", response_model=None, responses={200: {"content": {"text/plain": {}}}})
 async def metrics(
     request: Request, rooms: Rooms, asker: Annotated[Asker, Depends(ByKey(_OWN, _EVERY))]
 ) -> Response:
