@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     SecretStr,
@@ -26,6 +27,7 @@ from pydantic import (
 from carrick.errors import SettingsInvalid
 
 _PREFIX = "CARRICK_"
+_KIB = 1024
 #: What an embedded server calls its files in the data directory.
 DATABASE_NAME = "carrick.db"
 KEY_FILE_NAME = "keys.toml"
@@ -42,6 +44,10 @@ def _address(value: str) -> str:
     if not is_whole:
         raise ValueError("must be an address such as https://app.example/carrick")
     return value
+
+
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
 
 
 def _database(value: str) -> str:
@@ -79,12 +85,18 @@ class Settings(BaseModel):
     rate_limit_per_minute: int | None = Field(
         None, ge=1, description="API calls per key and minute; off when not set."
     )
-    max_body_bytes: int = Field(75 * 1024 * 1024, description="Largest request body accepted.")
+    max_body_bytes: int = Field(
+        75 * 1024 * 1024, ge=_KIB, description="Largest request body accepted."
+    )
     max_answer_bytes: int = Field(
-        10 * 1024 * 1024, description="Largest provider answer handed to a function, in bytes."
+        10 * 1024 * 1024,
+        ge=_KIB,
+        description="Largest provider answer handed to a function, in bytes.",
     )
     runner_memory_bytes: int = Field(
-        512 * 1024 * 1024, description="Memory limit of one runner process, in bytes."
+        512 * 1024 * 1024,
+        ge=64 * 1024 * _KIB,
+        description="Memory limit of one runner process, in bytes.",
     )
     runner_concurrency: int = Field(
         32, ge=1, description="Runs that share one runner process at a time."
@@ -111,7 +123,9 @@ class Settings(BaseModel):
         le=600,
         description="Seconds a server that is told to stop goes on while /health says so.",
     )
-    log_level: str = Field("info", description="debug, info, warning or error.")
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = (
+        Field("info", description="debug, info, warning or error.")
+    )
     log_format: Literal["auto", "console", "json"] = Field(
         "auto", description="auto, console or json."
     )

@@ -90,6 +90,13 @@ async def test_a_project_that_does_not_compile_says_where(desk: Desk) -> None:
         assert (answer.status, answer.code) == (400, code)
 
 
+async def test_a_state_that_no_operation_has_is_refused(desk: Desk) -> None:
+    """An empty list would say that nothing happened."""
+    assert (await desk.ask("GET", "/operations?state=success,failed")).status == 200
+    answer = await desk.ask("GET", "/operations?state=nonsense")
+    assert (answer.status, answer.code) == (400, "invalid_query_params")
+
+
 async def test_a_dry_run_shows_the_writes_it_did_not_make(desk: Desk) -> None:
     """The report has the calls, withheld ones marked; nothing reached the provider."""
     await deploy(desk, {"cleanup": CLEANUP})

@@ -6,6 +6,7 @@ import asyncio
 import json
 
 import pytest
+from structlog.testing import capture_logs
 from tests.lifecycle.house import CLEANUP, SETUP, VALIDATE, House
 
 from carrick.errors import StoreUnavailable, UnknownConnection
@@ -259,6 +260,23 @@ async def test_a_parked_cleanup_is_mended_by_a_deploy(house: House) -> None:
     await house.finished(row_id)
     assert (await house.row(row_id)).state is ConnectionState.GONE
     assert house.provider.webhooks == []
+
+
+async def test_what_a_person_has_to_see_to_is_in_the_servers_log(house: House) -> None:
+    """By its operation, which knows more; a retry that somebody asked for is in its history."""
+    await house.deploy({"cleanup": PARKS})
+    row_id = (await house.connect(house.provider.add_account("a"))).connection.row_id
+    lifecycle = house.app.services.lifecycle
+    with capture_logs() as logs:
+        assert (await house.delete()).state == "parked"
+    (parked,) = await lifecycle.cleanups(house.environment.row_id)
+    (line,) = [line for line in logs if line["event"] == "cleanup_parked"]
+    assert (line["operation"], line["function"]) == (parked.operation_id, "cleanup")
+    await house.deploy({"cleanup": records("fine", "pre-connection-deletion")})
+    await lifecycle.retry_cleanup(house.environment.row_id, parked.id)
+    await house.finished(row_id)
+    said = await house.messages(parked.operation_id)
+    assert sum("somebody asked" in line for line in said) == 1
 
 
 async def test_a_removed_functions_last_version_still_cleans_up(house: House) -> None:

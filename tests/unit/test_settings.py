@@ -86,6 +86,9 @@ def test_an_address_for_notifications_is_one(tmp_path: Path, address: str) -> No
         ("PUBLIC_URL", "carrick.example", "must be an address"),
         ("CONNECT_URL", "carrick.example/connect", "must be an address"),
         ("ISOLATION", "docker", "'auto', 'bubblewrap' or 'none'"),
+        ("LOG_LEVEL", "chatty", "'debug', 'info', 'warning' or 'error'"),
+        ("MAX_BODY_BYTES", "-1", "greater than or equal to 1024"),
+        ("RUNNER_MEMORY_BYTES", "1", "greater than or equal to"),
         ("LOG_FORMAT", "xml", "'auto', 'console' or 'json'"),
     ],
 )

@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
+
 from carrick.deployments.bundle import Bundle
 from carrick.deployments.bundles import Bundles
 from carrick.deployments.child import Isolate
@@ -22,6 +24,8 @@ from carrick.model.faults import NO_FAULTS, Faults, Point
 from carrick.store import deployments as table
 from carrick.store.deployments import DeploymentRow
 from carrick.store.unit import Store, Tx
+
+_log = structlog.get_logger(__name__)
 
 #: How many deployments' functions are kept in memory; they never change.
 _REMEMBERED = 64
@@ -136,6 +140,8 @@ class Deployments:
 
         deployed = await self._store.write(unit)
         await self._faults.reached(Point.AFTER_DEPLOY)
+        if deployed.is_new:
+            _log.info("deployed", environment_id=environment_id, number=deployed.number)
         with contextlib.suppress(OSError, StoreUnavailable):  # deployed it is, tidy or not
             await self.bundles.prune()
         return deployed
@@ -161,6 +167,7 @@ class Deployments:
 
         active = await self._store.write(unit)
         await self._faults.reached(Point.AFTER_ROLLBACK)
+        _log.info("rolled_back", environment_id=environment_id, number=number)
         return active
 
     # --- what is active ---------------------------------------------------------------------

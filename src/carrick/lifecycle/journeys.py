@@ -253,6 +253,8 @@ class Lifecycle:
         stamp = int(tx.now.timestamp() * 1000) % 1_000_000_000
         await wake(self._rooms, tx, again, again=stamp)
         tx.after_commit(partial(self.turns.is_asked_for, event.connection_row_id))
+        operations, said = self._rooms.operations, "It is tried again now, because somebody asked"
+        tx.after_commit(partial(operations.note, event.operation_id, "info", said))
 
 
 async def _demand_cleanup(tx: Tx, environment_id: int, cleanup_id: int) -> EventRow:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 
+import structlog
+
 from carrick.lifecycle.attempts import error_kind, in_words
 from carrick.lifecycle.delete import Delete, supersede_in
 from carrick.lifecycle.mailbox import wake
@@ -34,6 +36,8 @@ from carrick.store import mailboxes, run_state
 from carrick.store.events import EventRow, EventState
 from carrick.store.mailboxes import Lease
 from carrick.store.unit import Tx
+
+_log = structlog.get_logger(__name__)
 
 #: Interruptions in a row after which an event fails or parks.
 MAX_INTERRUPTIONS = 10
@@ -225,6 +229,7 @@ class Settle:
         )
         await self._rooms.notifier.write_in(tx, told)
         await self._show_setup(tx, case)
+        tx.after_commit(partial(_log_given_up, case, kind))
 
     # --- pieces -----------------------------------------------------------------------------
 
@@ -278,6 +283,19 @@ class Settle:
         else:
             shown = SetupState.DONE
         await rows.change(tx, connection.row_id, {"setup": shown.value})
+
+
+def _log_given_up(case: _Case, kind: str) -> None:
+    """Tell whoever reads the server's log where to look; what was said is in the operation."""
+    event = case.event
+    _log.warning(
+        "cleanup_parked" if event.event is Event.PRE_CONNECTION_DELETION else "setup_failed",
+        environment=case.environment.name,
+        integration=case.connection.integration_id,
+        function=event.function,
+        operation=event.operation_id,
+        reason=kind,
+    )
 
 
 def _is_forgiven(now: datetime, case: _Case) -> bool:

@@ -31,6 +31,8 @@ def _list(value: Any) -> Any:
 
 
 _Texts = Annotated[list[Text255], BeforeValidator(_list, json_schema_input_type=str)]
+_State = Literal["waiting", "running", "success", "failed", "timeout", "cancelled"]
+_States = Annotated[list[_State], BeforeValidator(_list, json_schema_input_type=str)]
 #: Milliseconds, and eight random characters.
 _OPERATION_ID = r"^[0-9]{1,14}_[a-zA-Z0-9]{8}$"
 _Limit = Annotated[StringInt, Field(ge=1, le=100)]
@@ -46,7 +48,7 @@ class PageQuery(Strict):
 class OperationsQuery(Strict):
     """Filters of `GET /operations`; each takes several values separated by commas."""
 
-    state: _Texts = Field(default_factory=list)
+    state: _States = Field(default_factory=list)
     type: _Texts = Field(default_factory=list)
     action: _Texts = Field(default_factory=list)
     integration_id: _Texts = Field(default_factory=list)
