@@ -8,24 +8,32 @@ import zipfile
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, text, update
 
 from carrick.deployments import Bundle, Deployments, Scope, pack
 from carrick.deployments.project import make_project
+from carrick.environments import IntegrationChanges, Integrations
 from carrick.errors import (
     DeploymentRejected,
+    InvalidBody,
     NotFound,
     ProjectInvalid,
     RemovalNotConfirmed,
     UnknownFunction,
 )
+from carrick.model.auth import AuthMode
 from carrick.model.event import Event
+from carrick.model.faults import Point
+from carrick.model.provider import Provider
 from carrick.store.deployments import get_bundle
-from carrick.store.tables import environments
+from carrick.store.integrations import insert_integration
+from carrick.store.tables import environments, integrations
 from carrick.store.unit import Store, Tx
-from carrick.testing.clock import FakeClock
+from carrick.testing.clock import FakeChance, FakeClock
+from carrick.vault import Vault
 
 VALIDATE, CLEANUP = Event.VALIDATE_CONNECTION, Event.PRE_CONNECTION_DELETION
 
@@ -61,18 +69,28 @@ async def add_environment(store: Store, name: str) -> int:
             public_key=name,
             created_at=tx.now,
         )
-        return int(await tx.scalar(row.returning(environments.c.id)))
+        row_id = int(await tx.scalar(row.returning(environments.c.id)))
+        for integration_id in ("a", "b"):
+            await insert_integration(
+                tx,
+                {
+                    "environment_id": row_id,
+                    "integration_id": integration_id,
+                    "provider": "acme",
+                    "credential_set": "",
+                    "settings": {},
+                    "forward_webhooks": True,
+                },
+            )
+        return row_id
 
     return await store.write(unit)
 
 
 @pytest.fixture
 def make(store: Store, tmp_path: Path, clock: FakeClock) -> Callable[..., Deployments]:
-    async def known(_environment_id: int) -> set[str]:
-        return {"a", "b"}
-
     def build(node: str = "node") -> Deployments:
-        return Deployments(store, tmp_path / node, clock, known_integrations=known)
+        return Deployments(store, tmp_path / node, clock)
 
     return build
 
@@ -514,3 +532,73 @@ async def test_a_dependency_that_cannot_be_installed_refuses_the_deploy(
     assert "no-such-package" in "\n".join(caught.value.payload["output"])
     assert list((tmp_path / "node" / "dependencies").iterdir()) == []
     assert await active(deployments, environment_id) == {}
+
+
+class Held:
+    """Holds a deploy up before it commits."""
+
+    def __init__(self) -> None:
+        self.arrived, self.opened = asyncio.Event(), asyncio.Event()
+
+    async def reached(self, point: Point) -> None:
+        """Wait where functions are written and nobody else sees them."""
+        if point is Point.DEPLOYMENT_WRITTEN:
+            self.arrived.set()
+            await self.opened.wait()
+
+
+async def test_an_integration_is_not_renamed_beside_a_deploy_for_it(
+    store: Store, tmp_path: Path, clock: FakeClock, environment_id: int
+) -> None:
+    """Its functions would be nobody's, and its connections be checked by none."""
+    held = Held()
+    deployments = Deployments(store, tmp_path, clock, faults=held)
+    rooms = Integrations(store, Vault({"k": bytes(32)}, "k"), AnyProvider(), FakeChance(1))
+    deploying = asyncio.create_task(deployments.deploy(environment_id, bundle(a__one="1")))
+    await held.arrived.wait()
+    changes = IntegrationChanges(integration_id="c")
+    renaming = asyncio.create_task(rooms.update(environment_id, "a", changes))
+    while store.is_postgres and not renaming.done() and not await store.read(somebody_waits):
+        pass
+    held.opened.set()
+    await deploying
+    with pytest.raises(InvalidBody, match="functions are deployed for"):
+        await renaming
+
+
+async def test_what_is_deployed_is_for_integrations_that_are_there_then(
+    make: Callable[..., Deployments], store: Store, environment_id: int
+) -> None:
+    """One that was renamed while the project was looked at is not there any more."""
+    deployments = make()
+    inspected = deployments.bundles.functions
+
+    async def and_then_renamed(*given: Any) -> Any:
+        found = await inspected(*given)
+
+        async def unit(tx: Tx) -> None:
+            await tx.execute(update(integrations).values(integration_id="c").where(INTEGRATION_A))
+
+        await store.write(unit)
+        return found
+
+    deployments.bundles.functions = and_then_renamed  # type: ignore[method-assign]
+    with pytest.raises(DeploymentRejected, match="functions for a"):
+        await deployments.deploy(environment_id, bundle(a__one="1"))
+    assert await active(deployments, environment_id) == {}
+
+
+INTEGRATION_A = integrations.c.integration_id == "a"
+
+
+class AnyProvider:
+    """A catalogue in which everything is there."""
+
+    def find(self, name: str) -> Provider:
+        """Return a provider by name."""
+        return Provider(name, name, AuthMode.API_KEY, {})
+
+
+async def somebody_waits(tx: Tx) -> bool:
+    """Whether a transaction waits for another one's lock."""
+    return bool(await tx.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")))

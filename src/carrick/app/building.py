@@ -129,15 +129,11 @@ async def build_tenants(ground: Ground) -> Tenants:
     )
 
 
-def _deployments(ground: Ground, tenants: Tenants, isolate: Isolate) -> Deployments:
-    async def known_integrations(environment_id: int) -> set[str]:
-        return {one.integration_id for one in await tenants.integrations.list(environment_id)}
-
+def _deployments(ground: Ground, isolate: Isolate) -> Deployments:
     return Deployments(
         ground.store,
         ground.settings.data_dir.absolute(),
         ground.clock,
-        known_integrations=known_integrations,
         memory_bytes=ground.settings.runner_memory_bytes,
         isolate=isolate,
         faults=ground.faults,
@@ -188,7 +184,7 @@ def build_rooms(ground: Ground, tenants: Tenants, wake: Wake, timing: Timing) ->
     def isolate(readable: Sequence[Path]) -> Sequence[str]:
         return pool.isolated(readable)  # each needs the other; nothing is inspected before both are
 
-    deployments = _deployments(ground, tenants, isolate)
+    deployments = _deployments(ground, isolate)
     pool = _pool(ground, deployments)
     proxy = Proxy(ground.egress, clock, ground.chance)
     return Rooms(

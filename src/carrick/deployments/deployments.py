@@ -7,7 +7,7 @@ changes nothing makes no deployment: it reports the active one's number.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from carrick.model.clock import Clock
 from carrick.model.event import Event, FunctionRef
 from carrick.model.faults import NO_FAULTS, Faults, Point
 from carrick.store import deployments as table
+from carrick.store import integrations as integration_rows
 from carrick.store.deployments import DeploymentRow
 from carrick.store.unit import Store, Tx
 
@@ -29,8 +30,6 @@ _log = structlog.get_logger(__name__)
 
 #: How many deployments' functions are kept in memory; they never change.
 _REMEMBERED = 64
-
-KnownIntegrations = Callable[[int], Awaitable[set[str]]]
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,6 @@ class Deployments:
         data_dir: Path,
         clock: Clock,
         *,
-        known_integrations: KnownIntegrations,
         memory_bytes: int = 512 * 1024 * 1024,
         isolate: Isolate | None = None,
         faults: Faults = NO_FAULTS,
@@ -64,13 +62,11 @@ class Deployments:
             store: Where deployments and bundles are kept.
             data_dir: Bundles and dependencies are unpacked below it.
             clock: What counts as now.
-            known_integrations: The integration ids of an environment.
             memory_bytes: Memory limit of the process in which an uploaded project is inspected.
             isolate: What comes before that process's command (`Isolation.prefix`).
             faults: What happens at fault points.
         """
         self._store = store
-        self._known_integrations = known_integrations
         self._faults = faults
         #: The code that deployments and dry runs are made of.
         self.bundles = Bundles(
@@ -90,6 +86,7 @@ class Deployments:
         functions = await self._inspected(environment_id, bundle, scope)
 
         async def unit(tx: Tx) -> Preview:
+            await _demand_known(tx, environment_id, functions)
             return compare(await self._active_in(tx, environment_id), functions, scope)
 
         preview = await self._store.read(unit)
@@ -116,6 +113,7 @@ class Deployments:
         async def unit(tx: Tx) -> Deployed:
             if not await table.lock_environment(tx, environment_id):
                 raise NotFound("There is no such environment.")
+            await _demand_known(tx, environment_id, functions)
             before = await self._active_in(tx, environment_id)
             preview = compare(before, functions, scope)
             _demand_something_in_scope(preview, scope)
@@ -246,22 +244,11 @@ class Deployments:
         self, environment_id: int, bundle: Bundle, scope: Scope | None
     ) -> Sequence[FunctionRef]:
         functions = await self.bundles.functions(environment_id, bundle, scope)
-        covered = [
+        return [
             function
             for function in functions
             if scope is None or scope.covers(function.integration_id, function.name)
         ]
-        wanted = {function.integration_id for function in covered}
-        unknown = sorted(wanted - await self._known_integrations(environment_id))
-        if unknown:
-            names = ", ".join(unknown)
-            raise DeploymentRejected(
-                f"The project has functions for {names}, but this environment has no such "
-                f"integration. Create it first: carrick integrations create {unknown[0]} "
-                "--provider <provider>",
-                payload={"unknown_integrations": unknown},
-            )
-        return covered
 
     async def _active_in(self, tx: Tx, environment_id: int) -> Sequence[FunctionRef]:
         key = await table.active_key(tx, environment_id)
@@ -304,3 +291,20 @@ def _removal_not_confirmed(preview: Preview) -> RemovalNotConfirmed:
         f"This would remove {names}. Allow removals to go on, or deploy a scope.",
         payload={"removed": [change.as_json() for change in preview.removed]},
     )
+
+
+async def _demand_known(tx: Tx, environment_id: int, functions: Sequence[FunctionRef]) -> None:
+    """Demand that what a project is for is there, and stays what it is called until it is deployed.
+
+    Whoever renames an integration waits for the environment, as whoever deploys does.
+    """
+    wanted = {function.integration_id for function in functions}
+    unknown = sorted(wanted - set(await integration_rows.active_ids(tx, environment_id)))
+    if unknown:
+        names = ", ".join(unknown)
+        raise DeploymentRejected(
+            f"The project has functions for {names}, but this environment has no such "
+            f"integration. Create it first: carrick integrations create {unknown[0]} "
+            "--provider <provider>",
+            payload={"unknown_integrations": unknown},
+        )

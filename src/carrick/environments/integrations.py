@@ -305,6 +305,7 @@ async def _demand_renamable(tx: Tx, sealed: SealedIntegration) -> None:
     """
     if await table.has_connections(tx, sealed.row_id):
         raise InvalidBody("Cannot rename an integration that has connections")
+    await deployment_rows.lock_environment(tx, sealed.environment_id)
     if await deployment_rows.has_active_functions(tx, sealed.environment_id, sealed.integration_id):
         raise InvalidBody(
             "Cannot rename an integration that functions are deployed for: "

@@ -89,13 +89,13 @@ async def bundle_ids(tx: Tx) -> set[str]:
 
 
 async def lock_environment(tx: Tx, environment_id: int) -> bool:
-    """Keep other deployments of the environment waiting until this transaction ends.
+    """Keep who deploys, or renames an integration, waiting until this transaction ends.
 
     Returns whether the environment exists and is in use.
     """
-    state = await tx.scalar(
-        select(environments.c.state).where(environments.c.id == environment_id).with_for_update()
-    )
+    # Not its key: rows that refer to the environment are written meanwhile.
+    held = select(environments.c.state).with_for_update(key_share=True)
+    state = await tx.scalar(held.where(environments.c.id == environment_id))
     return bool(state == "active")
 
 
