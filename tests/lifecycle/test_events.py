@@ -182,19 +182,30 @@ async def test_interruptions_are_counted_apart(house: House) -> None:
     assert events[0].interruptions >= 1
 
 
-async def test_after_ten_interruptions_a_cleanup_is_parked(house: House) -> None:
-    """Something that is always taken away from its runner ends with a person, not for ever."""
+async def interrupted_cleanup(house: House, interruptions: int, *, fails: int) -> int:
+    """Try a cleanup again that failed and was then interrupted so often; return whose it is.
+
+    Args:
+        house: Where.
+        interruptions: How often.
+        fails: How many attempts the provider refuses, the first included.
+    """
     waits = CLEANUP.replace("waits=[0.01]", "waits=[3600]")
     await house.deploy({"setup": SETUP, "cleanup": waits})
     row_id = (await house.connect(house.provider.add_account("a"))).connection.row_id
     await house.finished(row_id)
-    house.provider.fail("status", path="/webhooks/*", method="DELETE", times=1)
+    house.provider.fail("status", path="/webhooks/*", method="DELETE", times=fails)
     assert (await house.delete()).state == "retrying"
     cleanup = (await house.events(row_id))[-1]
     store, lifecycle = house.app.rooms.store, house.app.services.lifecycle
-    await store.write(lambda tx: event_rows.change(tx, cleanup.id, interruptions=10))
-    (waiting,) = await lifecycle.cleanups(house.environment.row_id)
-    await lifecycle.retry_cleanup(house.environment.row_id, waiting.id)
+    await store.write(lambda tx: event_rows.change(tx, cleanup.id, interruptions=interruptions))
+    await lifecycle.retry_cleanup(house.environment.row_id, cleanup.id)
+    return row_id
+
+
+async def test_after_ten_interruptions_a_cleanup_is_parked(house: House) -> None:
+    """Something that is always taken away from its runner ends with a person, not for ever."""
+    row_id = await interrupted_cleanup(house, 10, fails=1)
     parked = (await house.finished(row_id))[-1]
     assert (parked.state.value, parked.error_kind) == ("parked", "host_failed")
     assert len(house.provider.webhooks) == 1
@@ -202,16 +213,7 @@ async def test_after_ten_interruptions_a_cleanup_is_parked(house: House) -> None
 
 async def test_interruptions_are_counted_in_a_row(house: House) -> None:
     """An attempt that came to its end, even a bad one, ends the row."""
-    waits = CLEANUP.replace("waits=[0.01]", "waits=[3600]")
-    await house.deploy({"setup": SETUP, "cleanup": waits})
-    row_id = (await house.connect(house.provider.add_account("a"))).connection.row_id
-    await house.finished(row_id)
-    house.provider.fail("status", path="/webhooks/*", method="DELETE", times=2)
-    assert (await house.delete()).state == "retrying"
-    cleanup = (await house.events(row_id))[-1]
-    store, lifecycle = house.app.rooms.store, house.app.services.lifecycle
-    await store.write(lambda tx: event_rows.change(tx, cleanup.id, interruptions=9))
-    await lifecycle.retry_cleanup(house.environment.row_id, cleanup.id)
+    row_id = await interrupted_cleanup(house, 9, fails=2)
     waiting = (await house.until(row_id, lambda events: events[-1].attempt == 2))[-1]
     assert (waiting.state.value, waiting.interruptions) == ("waiting", 0)
 
