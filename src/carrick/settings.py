@@ -27,7 +27,6 @@ from pydantic import (
 from carrick.errors import SettingsInvalid
 
 _PREFIX = "CARRICK_"
-_KIB = 1024
 #: What an embedded server calls its files in the data directory.
 DATABASE_NAME = "carrick.db"
 KEY_FILE_NAME = "keys.toml"
@@ -86,16 +85,16 @@ class Settings(BaseModel):
         None, ge=1, description="API calls per key and minute; off when not set."
     )
     max_body_bytes: int = Field(
-        75 * 1024 * 1024, ge=_KIB, description="Largest request body accepted."
+        75 * 1024 * 1024, ge=1, description="Largest request body accepted."
     )
     max_answer_bytes: int = Field(
         10 * 1024 * 1024,
-        ge=_KIB,
+        ge=1,
         description="Largest provider answer handed to a function, in bytes.",
     )
     runner_memory_bytes: int = Field(
         512 * 1024 * 1024,
-        ge=64 * 1024 * _KIB,
+        ge=64 * 1024 * 1024,
         description="Memory limit of one runner process, in bytes.",
     )
     runner_concurrency: int = Field(

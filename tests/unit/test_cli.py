@@ -75,6 +75,8 @@ def test_the_commands_are_these() -> None:
         "doctor",
         "dryrun",
         "environments configure",
+        "environments create",
+        "environments delete",
         "environments list",
         "environments rotate-signing-key",
         "environments set",

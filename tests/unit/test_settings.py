@@ -87,7 +87,7 @@ def test_an_address_for_notifications_is_one(tmp_path: Path, address: str) -> No
         ("CONNECT_URL", "carrick.example/connect", "must be an address"),
         ("ISOLATION", "docker", "'auto', 'bubblewrap' or 'none'"),
         ("LOG_LEVEL", "chatty", "'debug', 'info', 'warning' or 'error'"),
-        ("MAX_BODY_BYTES", "-1", "greater than or equal to 1024"),
+        ("MAX_BODY_BYTES", "-1", "greater than or equal to 1"),
         ("RUNNER_MEMORY_BYTES", "1", "greater than or equal to"),
         ("LOG_FORMAT", "xml", "'auto', 'console' or 'json'"),
     ],
