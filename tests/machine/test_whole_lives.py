@@ -159,8 +159,7 @@ class Lifecycle(Life):
         self.world.run(self._at_once(first, second, again))
         if second == "crash":
             self.world.run_at_once(self.world.crash())
-        if second == "runner killed":
-            self.model.stumble = ("create", "loses")
+        # A killed runner is an interruption, as a crash is: the setup goes on under the same key.
         self.model.connect(id_, "a", None)
         self.model.run_due(self.world.clock.now())
         if second == "delete":
