@@ -211,6 +211,20 @@ async def test_after_ten_interruptions_a_cleanup_is_parked(house: House) -> None
     assert len(house.provider.webhooks) == 1
 
 
+async def test_what_is_still_to_be_done_is_counted(house: House) -> None:
+    """As `/metrics` tells it, on both databases: what waits, and since when it is due."""
+    waits = CLEANUP.replace("waits=[0.01]", "waits=[3600]")
+    await house.deploy({"setup": SETUP, "cleanup": waits})
+    row_id = (await house.connect(house.provider.add_account("a"))).connection.row_id
+    await house.finished(row_id)
+    house.provider.fail("status", path="/webhooks/*", method="DELETE", times=1)
+    assert (await house.delete()).state == "retrying"
+    cleanup = (await house.events(row_id))[-1]
+    (counted,) = (await house.app.services.backlog()).events
+    assert (counted.event, counted.state, counted.count) == (cleanup.event, "waiting", 1)
+    assert counted.due_at == cleanup.due_at
+
+
 async def test_interruptions_are_counted_in_a_row(house: House) -> None:
     """An attempt that came to its end, even a bad one, ends the row."""
     row_id = await interrupted_cleanup(house, 9, fails=2)

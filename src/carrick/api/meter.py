@@ -15,7 +15,7 @@ from carrick.operations.tally import Tally
 from carrick.store.backlog import Backlog
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
-#: Environments by row id, which is all that is shown of others.
+#: The names of the environments that are shown, by row id.
 Names = Mapping[int, str]
 
 

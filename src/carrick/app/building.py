@@ -101,9 +101,10 @@ async def build_tenants(ground: Ground) -> Tenants:
         {name: key.get_secret_value() for name, key in settings.secret_keys.items()},
         ground.opened.keyfile,
     )
-    names = [each.name for each in await environments.list()]
-    for name in of_no_environment(settings.webhook_urls, names):
-        _log.warning("webhook_url_unused", setting=f"CARRICK_WEBHOOK_URL_{name.upper()}")
+    if settings.webhook_urls:
+        names = [each.name for each in await environments.list()]
+        for name in of_no_environment(settings.webhook_urls, names):
+            _log.warning("webhook_url_unused", setting=f"CARRICK_WEBHOOK_URL_{name.upper()}")
     operations = Operations(store, clock, chance)
     return Tenants(
         catalogue=catalogue,

@@ -53,10 +53,10 @@ def secret_key(environment: str, given: Settings) -> str:
     for known, text in _keys_in(path).items():
         if _plain(known) == name:
             return text
-    variable = f"CARRICK_SECRET_KEY_{name.upper()}"
     raise SettingsInvalid(
-        f"There is no API key for the environment {environment}: {variable} is not set, and "
-        f"{path} has none. A local server writes that file when `carrick serve` first starts."
+        f"There is no API key for the environment {environment}: {key_variable(environment)} is "
+        f"not set, and {path} has none. A local server writes that file when `carrick serve` "
+        "first starts."
     )
 
 
@@ -102,6 +102,11 @@ def _keys_in(path: Path) -> dict[str, str]:
     from carrick.vault import KeyFile
 
     return dict(KeyFile.load(path).secret_keys)
+
+
+def key_variable(environment: str) -> str:
+    """Return the variable that an environment's API key is read from."""
+    return f"CARRICK_SECRET_KEY_{_plain(environment).upper()}"
 
 
 def _plain(environment: str) -> str:

@@ -103,6 +103,8 @@ async def _isolation(given: Settings) -> Finding:
 def _data_dir(path: Path) -> Finding:
     import shutil
 
+    from carrick.settings import DATABASE_NAME
+
     place = path.absolute()
     if not place.exists():
         parent = next(folder for folder in place.parents if folder.exists())
@@ -111,7 +113,7 @@ def _data_dir(path: Path) -> Finding:
         return Finding("data directory", "bad", f"{place} cannot be made: {parent} is read-only")
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
         return Finding("data directory", "bad", f"{place} cannot be written to")
-    for file in place.glob("carrick.db*"):
+    for file in place.glob(f"{DATABASE_NAME}*"):
         if not os.access(file, os.R_OK | os.W_OK):
             return Finding("data directory", "bad", f"{file} cannot be written to")
     if (free := shutil.disk_usage(place).free) < _ROOM:

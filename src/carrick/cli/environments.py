@@ -69,7 +69,7 @@ def create(name: NameArgument, as_json: JsonOption = False) -> None:
 
     It takes a key of the account: see CARRICK_ACCOUNT_KEY.
     """
-    from carrick.cli.access import with_account_client
+    from carrick.cli.access import key_variable, with_account_client
     from carrick.cli.failures import write
     from carrick.cli.output import print_json
 
@@ -81,7 +81,7 @@ def create(name: NameArgument, as_json: JsonOption = False) -> None:
         print_json(made)
     else:
         print(made["secret_key"])
-        write(f"Made {name}. Keep the key as CARRICK_SECRET_KEY_{name.upper().replace('-', '_')}.")
+        write(f"Made {name}. Keep the key as {key_variable(name)}.")
 
 
 def delete(name: NameArgument, yes: YesOption = False) -> None:

@@ -175,10 +175,8 @@ class Turns:
     def is_away(self, integration_row_id: int, outcome: Outcome) -> bool:
         """Say whether an attempt failed for no other reason than a provider that is away."""
         queue = self._queues.get(integration_row_id)
-        if queue is None or queue.outage is None or not isinstance(outcome, ProviderFailed):
-            return False
-        status = outcome.status
-        return status is None or status >= _AWAY_FROM or status in _UNAVAILABLE
+        is_known = queue is not None and queue.outage is not None
+        return is_known and _is_unavailable(outcome, lowest=_AWAY_FROM)
 
     def _remember(self, connection_row_id: int, outcome: Outcome) -> None:
         self._stuck.pop(connection_row_id, None)
@@ -232,8 +230,11 @@ def _may_be_this_node(outcome: Outcome) -> bool:
 
 def _is_outage(outcome: Outcome) -> bool:
     """Whether an attempt failed because the provider did not do its work."""
-    if isinstance(outcome, TimedOut):
-        return True
+    return isinstance(outcome, TimedOut) or _is_unavailable(outcome, lowest=500)
+
+
+def _is_unavailable(outcome: Outcome, *, lowest: int) -> bool:
+    """Whether a provider did not answer, asks for patience, or fails with such a status."""
     if not isinstance(outcome, ProviderFailed):
         return False
-    return outcome.status is None or outcome.status >= 500 or outcome.status in _UNAVAILABLE
+    return outcome.status is None or outcome.status >= lowest or outcome.status in _UNAVAILABLE
